@@ -23,12 +23,20 @@
 
 
 class ConfigError(Exception):
-    """The configuration is wrong. `path` names the field as in `$.listeners[0].address`, `reason` what was expected."""
+    """The configuration is wrong. `path` names the field as in `$.listeners[0].address`, `reason` what was expected.
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}" if path else reason)
+    `file` is the file it stands in, as `name` or `name:line:column`, where that is known.
+    """
+
+    def __init__(self, path: str, reason: str, *, file: str = "") -> None:
+        super().__init__(": ".join(part for part in (file, path, reason) if part))
         self.path = path
         self.reason = reason
+        self.file = file
+
+
+class StartError(Exception):
+    """The sidecar cannot start though its configuration is right: port in use, no permission. The text says what to do."""
 
 
 class ProxyError(Exception):

@@ -102,6 +102,7 @@ class Attempt:
     error_type: str | None = None
     details: str = ""
     reused: bool = False  # on a pooled connection
+    scheme: str = "http"  # of the URL sent upstream: `https` over TLS
     events: list[tuple[int, str, dict[str, str | int | float]]] = field(default_factory=list)  # ns, name, attributes
 
 
@@ -134,12 +135,27 @@ class Trace(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the upstream is told of the downstream connection; made once a connection."""
+
+    via: bytes  # the pseudonym of the listener (RFC 9110 §7.6.3)
+    trusted: bool  # the peer's Forwarded and X-Forwarded-* fields are believed
+    announce: bool  # write X-Forwarded-*: a gateway does, a forward proxy for its own app does not
+    peer: bytes
+    scheme: bytes
+
+
+NO_ORIGIN = Origin(b"sidecar", trusted=False, announce=False, peer=b"unknown", scheme=b"http")
+
+
 class Request:
     """One downstream request on its way up. Filters may change method, target, authority, headers and body."""
 
     __slots__ = (
-        "attempts", "authority", "body", "cluster", "deadline", "headers", "interim", "length", "listener", "method", "peer",
-        "prefix", "received_ns", "route", "scheme", "started", "target", "trace", "trailers", "trusted", "upgrade", "version",
+        "attempts", "authority", "body", "cluster", "deadline", "headers", "interim", "length", "listener", "method",
+        "origin", "peer", "prefix", "received_ns", "route", "scheme", "started", "target", "trace", "trailers",
+        "upgrade", "version",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one place builds it, by name
@@ -155,7 +171,7 @@ class Request:
         version: str = "1.1",
         peer: Address = NOWHERE,
         listener: str = "",
-        trusted: bool = False,
+        origin: Origin = NO_ORIGIN,
         upgrade: bytes | None = None,
         started: float = 0.0,
         received_ns: int = 0,
@@ -171,7 +187,7 @@ class Request:
         self.version = version
         self.peer = peer
         self.listener = listener
-        self.trusted = trusted  # whether the peer's Forwarded/X-Forwarded-* fields are believed
+        self.origin = origin
         self.upgrade = upgrade  # value of the Upgrade field, if the client asks for one
         self.started = started  # loop time
         self.received_ns = received_ns  # wall clock
@@ -182,6 +198,11 @@ class Request:
         self.prefix = b""  # the path prefix that the rule matched, for URLRewrite
         self.cluster = ""  # name of the cluster chosen
         self.attempts: list[Attempt] = []
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the peer's Forwarded and X-Forwarded-* fields are believed."""
+        return self.origin.trusted
 
     @property
     def path(self) -> str:
@@ -203,7 +224,7 @@ class Request:
 class Response:
     """One response on its way down. A lease may hang on it: whoever drops it calls `aclose`."""
 
-    __slots__ = ("_closers", "body", "error", "headers", "length", "reason", "status", "trailers", "tunnel")
+    __slots__ = ("_closers", "body", "error", "flag", "headers", "length", "reason", "status", "trailers", "tunnel")
 
     def __init__(
         self,
@@ -223,6 +244,7 @@ class Response:
         self.trailers: RawHeaders = []  # filled once a streamed body has ended
         self.tunnel = tunnel  # set after 101 and after CONNECT
         self.error: ProxyErrorLike | None = None  # the failure this response tells of
+        self.flag = "-"  # Envoy's response flag, where the response is the upstream's own
         self._closers: list[Callable[[], Awaitable[None] | None]] = []
 
     def set_body(self, body: bytes | AsyncIterator[bytes], length: int | None = None) -> None:
@@ -255,24 +277,14 @@ class ProxyErrorLike(Protocol):
 class Tunnel(Protocol):
     """The upstream's side of a byte stream after 101 or CONNECT."""
 
-    async def join(self, downstream: "ByteStream") -> tuple[int, int]:
-        """Carry bytes both ways until both ends are done; returns bytes sent up and down."""
+    async def join(self, downstream: object, early: bytes) -> tuple[int, int]:
+        """Carry bytes both ways until both ends are done; returns bytes sent up and down.
+
+        `downstream` is the client's asyncio.Transport (the model knows no I/O), `early` what it sent before the switch.
+        """
 
     def abort(self) -> None:
         """Drop the upstream's side."""
-
-
-class ByteStream(Protocol):
-    """The downstream's side of a tunnel."""
-
-    async def read(self) -> bytes:
-        """The next bytes, b"" at the end."""
-
-    async def write(self, data: bytes) -> None:
-        """Send bytes, waiting while the peer reads slowly."""
-
-    def write_eof(self) -> None:
-        """Say that nothing more comes (half-close)."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

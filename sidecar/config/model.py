@@ -343,9 +343,9 @@ class Listener(_Struct, frozen=True, kw_only=True):
 
 
 class Admin(_Struct, frozen=True, kw_only=True):
-    """The admin page (keep it on loopback) and the probe port, which serves livez, readyz and metrics only."""
+    """The admin page (keep it on loopback; null: off); the probe port serves livez, readyz and metrics only."""
 
-    address: str = "127.0.0.1:15020"
+    address: str | None = "127.0.0.1:15020"
     probe_address: str | None = None
 
 

@@ -1,0 +1,71 @@
+"""Filters around the rest of the path, each in a file of its own: `build` makes one, `chain` puts them in order.
+
+A filter knows no other filter; what it needs from outside comes in the context. `docs/filters.md` is for their authors.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from sidecar.config.model import (
+    BackendRef,
+    FilterSpec,
+    PythonFilterFilter,
+    RequestHeaderModifierFilter,
+    RequestMirrorFilter,
+    RequestRedirectFilter,
+    ResponseHeaderModifierFilter,
+    UrlRewriteFilter,
+)
+from sidecar.filters.header_modifier import request_header_modifier, response_header_modifier
+from sidecar.filters.python import python_filter
+from sidecar.filters.python_code import Modules
+from sidecar.filters.request_mirror import request_mirror
+from sidecar.filters.request_redirect import request_redirect
+from sidecar.filters.url_rewrite import url_rewrite
+from sidecar.model import Filter, Handler, Request, Response
+
+__all__ = ["FilterContext", "build", "chain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterContext:
+    """What filters need from outside. One for each configuration: Python modules are loaded once in it."""
+
+    mirror: Callable[[BackendRef, Request], None]  # sends a copy, owns it, and returns at once; may raise ProxyError
+    config_folder: str = "."  # relative folders of Python filters start here
+    modules: Modules = field(default_factory=Modules)
+
+
+def build(spec: FilterSpec, context: FilterContext, path: str) -> Filter:
+    """Make one filter; `path` is its field path. Raises ConfigError naming the field below it."""
+    match spec:
+        case RequestHeaderModifierFilter():
+            return request_header_modifier(spec.request_header_modifier, f"{path}.requestHeaderModifier")
+        case ResponseHeaderModifierFilter():
+            return response_header_modifier(spec.response_header_modifier, f"{path}.responseHeaderModifier")
+        case UrlRewriteFilter():
+            return url_rewrite(spec.url_rewrite, f"{path}.urlRewrite")
+        case RequestRedirectFilter():
+            return request_redirect(spec.request_redirect, f"{path}.requestRedirect")
+        case RequestMirrorFilter():
+            return request_mirror(spec.request_mirror, context.mirror)
+        case PythonFilterFilter():
+            return python_filter(spec.python, context.modules, context.config_folder, f"{path}.python")
+        case _:
+            assert_never(spec)
+
+
+def chain(filters: Sequence[Filter], terminal: Handler) -> Handler:
+    """One handler: the first filter is outermost, `terminal` behind the last; without filters, `terminal`."""
+    handler = terminal
+    for each in reversed(filters):
+        handler = _around(each, handler)
+    return handler
+
+
+def _around(around: Filter, inner: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await around(request, inner)
+
+    return handle

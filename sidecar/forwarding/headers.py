@@ -1,0 +1,218 @@
+"""Header rules, both ways (pure): what is kept, dropped and added when a message passes an intermediary.
+
+Names, order, case and duplicates stay. Hop-by-hop fields and those that `Connection` names go (RFC 9110 §7.6.1),
+framing is decided here once (RFC 9112 §6), `Via` is added (RFC 9110 §7.6.3), `X-Forwarded-*` follows the listener's
+trust.
+"""
+
+from collections.abc import Collection
+from enum import IntEnum
+
+from sidecar.model import Headers, RawHeaders, Request
+
+
+class _Act(IntEnum):
+    KEEP = 0
+    DROP = 1
+    CONNECTION = 2
+    HOST = 3
+    LENGTH = 4
+    TE = 5
+    FORWARDED = 6
+    TRACE = 7
+    UPGRADE = 8
+
+
+_KEEP = _Act.KEEP
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"proxy-authorization"}
+)
+FORWARDED = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip"}
+)
+_MEMO_LIMIT = 1024
+
+
+class HeaderRules:
+    """The rules with a bounded memo of names already judged; one instance serves a listener."""
+
+    def __init__(self, trace_fields: Collection[bytes]) -> None:
+        self._trace_fields = frozenset(trace_fields)
+        self._up: dict[bytes, _Act] = {}
+        self._down: dict[bytes, _Act] = {}
+
+    def head(self, request: Request, trace: RawHeaders | None) -> bytes:
+        """The bytes of the request head for the upstream; `trace` replaces the caller's trace fields."""
+        parts = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("latin-1"), request.target)]
+        notes = _Notes(parts, request.authority.encode("latin-1"), request, keep_trace=trace is None)
+        memo = self._up
+        for name, value in request.headers:
+            act = memo.get(name)
+            if act is None:
+                act = self._judge_up(name)
+            if act is _KEEP:
+                parts.append(b"%b: %b\r\n" % (name, value))
+            else:
+                notes.take(act, name, value)
+        if notes.nominated:
+            notes.drop_nominated()
+        if not notes.hosted:
+            parts.insert(1, b"Host: %b\r\n" % notes.authority)
+        if request.length is None:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        if trace:
+            parts.extend([b"%b: %b\r\n" % pair for pair in trace])
+        notes.add_own()
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def for_downstream(self, headers: RawHeaders, *, upgraded: bool) -> tuple[Headers, int | None, bool]:
+        """The response's fields without those of the upstream's connection.
+
+        Returns the fields, the declared length (None: there is none) and whether the body came in chunks.
+        """
+        kept = Headers()
+        length: int | None = None
+        chunked = False
+        nominated: frozenset[bytes] = frozenset()
+        memo = self._down
+        for pair in headers:
+            act = memo.get(pair[0])
+            if act is None:
+                act = self._judge_down(pair[0])
+            if act is _KEEP:
+                kept.append(pair)
+            elif act is _Act.LENGTH:
+                length = int(pair[1])
+                kept.append(pair)
+            elif act is _Act.CONNECTION:
+                nominated |= nominations(pair[1])
+            elif act is _Act.TE:
+                chunked = True
+            elif act is _Act.UPGRADE and upgraded:
+                kept.append(pair)
+        if nominated - HOP_BY_HOP:
+            kept[:] = [
+                pair for pair in kept if pair[0].lower() not in nominated or pair[0].lower() == b"content-length"
+            ]
+        if upgraded:
+            kept.append((b"Connection", b"Upgrade"))
+        return kept, length, chunked
+
+    def _judge_up(self, name: bytes) -> _Act:
+        lower = name.lower()
+        act = _REQUEST_ACTS.get(lower)
+        if act is None:
+            if lower in self._trace_fields:
+                act = _Act.TRACE
+            elif lower in FORWARDED:
+                act = _Act.FORWARDED
+            else:
+                act = _Act.DROP if lower in HOP_BY_HOP else _Act.KEEP
+        if len(self._up) < _MEMO_LIMIT:
+            self._up[name] = act
+        return act
+
+    def _judge_down(self, name: bytes) -> _Act:
+        act = _RESPONSE_ACTS.get(name.lower(), _Act.KEEP)
+        if len(self._down) < _MEMO_LIMIT:
+            self._down[name] = act
+        return act
+
+
+def nominations(value: bytes) -> frozenset[bytes]:
+    """The field names that a `Connection` value lists, in lower case."""
+    return frozenset(token.strip().lower() for token in value.split(b",") if token.strip())
+
+
+class _Notes:
+    """What the pass over a request's fields found beside those that are simply kept."""
+
+    __slots__ = (
+        "authority",
+        "forwarded_for",
+        "hosted",
+        "keep_trace",
+        "nominated",
+        "origin",
+        "parts",
+        "request",
+        "said",
+        "te",
+    )
+
+    def __init__(self, parts: list[bytes], authority: bytes, request: Request, *, keep_trace: bool) -> None:
+        self.parts = parts
+        self.authority = authority
+        self.request = request
+        self.origin = request.origin
+        self.keep_trace = keep_trace
+        self.hosted = self.te = False
+        self.nominated: frozenset[bytes] = frozenset()
+        self.forwarded_for: list[bytes] = []
+        self.said: set[bytes] = set()  # forwarding fields that a trusted peer has written
+
+    def take(self, act: _Act, name: bytes, value: bytes) -> None:
+        """Deal with one field that is more than kept."""
+        kept = False
+        if act is _Act.HOST:
+            kept, self.hosted, value = not self.hosted, True, self.authority
+        elif act is _Act.LENGTH:
+            kept = self.request.length is not None
+        elif act is _Act.TRACE:
+            kept = self.keep_trace
+        elif act is _Act.FORWARDED:
+            kept = self._forwarded(name.lower(), value)
+        elif act is _Act.CONNECTION:
+            self.nominated |= nominations(value) - HOP_BY_HOP
+        elif act is _Act.TE:
+            self.te = self.te or b"trailers" in value.lower()
+        if kept:
+            self.parts.append(b"%b: %b\r\n" % (name, value))
+
+    def drop_nominated(self) -> None:
+        """Fields that `Connection` names end here, whatever they are."""
+        self.parts[1:] = [part for part in self.parts[1:] if part.partition(b":")[0].lower() not in self.nominated]
+
+    def add_own(self) -> None:
+        """The fields that this hop writes."""
+        parts, origin, upgrade = self.parts, self.origin, self.request.upgrade
+        if origin.announce:
+            parts.append(b"X-Forwarded-For: %b\r\n" % b", ".join((*self.forwarded_for, origin.peer)))
+            if b"x-forwarded-proto" not in self.said:
+                parts.append(b"X-Forwarded-Proto: %b\r\n" % origin.scheme)
+            if b"x-forwarded-host" not in self.said:
+                parts.append(b"X-Forwarded-Host: %b\r\n" % self.authority)
+        parts.append(b"Via: 1.1 %b\r\n" % origin.via)
+        if self.te:
+            parts.append(b"TE: trailers\r\n")
+        if upgrade is not None:
+            parts.append(b"Connection: Upgrade%b\r\nUpgrade: %b\r\n" % (b", TE" if self.te else b"", upgrade))
+        elif self.te:
+            parts.append(b"Connection: TE\r\n")
+
+    def _forwarded(self, lower: bytes, value: bytes) -> bool:
+        if not self.origin.trusted:
+            return False
+        if self.origin.announce and lower == b"x-forwarded-for":
+            self.forwarded_for.append(value)
+            return False
+        self.said.add(lower)
+        return True
+
+
+_REQUEST_ACTS = {
+    b"connection": _Act.CONNECTION,
+    b"host": _Act.HOST,
+    b"content-length": _Act.LENGTH,
+    b"te": _Act.TE,
+}
+_RESPONSE_ACTS = {
+    b"connection": _Act.CONNECTION,
+    b"content-length": _Act.LENGTH,
+    b"transfer-encoding": _Act.TE,
+    b"upgrade": _Act.UPGRADE,
+    b"keep-alive": _Act.DROP,
+    b"proxy-connection": _Act.DROP,
+}

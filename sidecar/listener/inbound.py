@@ -1,0 +1,147 @@
+"""aiohttp's request becomes ours: raw target, raw header list, body as bytes or as an iterator under back-pressure."""
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TypeAlias
+
+from aiohttp import StreamReader, web
+
+from sidecar.errors import BadRequest, LoopDetected
+from sidecar.model import Address, Headers, Origin, Request
+
+Networks: TypeAlias = Sequence[IPv4Network | IPv6Network]
+
+
+class DownstreamBody:
+    """The request body as it arrives; an iterator, not a generator: a cancelled read must lose nothing."""
+
+    __slots__ = ("_content", "_timeout", "limit", "received")
+
+    def __init__(self, content: StreamReader, timeout: float, limit: int | None) -> None:
+        self._content = content
+        self._timeout = timeout
+        self.limit = limit
+        self.received = 0
+
+    def __aiter__(self) -> "DownstreamBody":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._content.at_eof():
+            raise StopAsyncIteration
+        try:
+            async with asyncio.timeout(self._timeout):
+                data = await self._content.readany()
+        except TimeoutError:
+            raise BadRequest(f"no byte of the request body for {self._timeout:g} s", 408) from None
+        except web.RequestPayloadError as error:
+            raise BadRequest(f"malformed request body: {error}") from error
+        if not data:
+            raise StopAsyncIteration
+        self.received += len(data)
+        if self.limit is not None and self.received > self.limit:
+            raise BadRequest(f"request body over {self.limit} bytes", 413)
+        return data
+
+
+def build(  # noqa: PLR0913 - what the connection knows, by name
+    incoming: web.BaseRequest,
+    *,
+    listener: str,
+    origin: Origin,
+    peer: Address,
+    body_timeout: float,
+    max_body: int | None,
+    started: float,
+    received_ns: int,
+) -> Request:
+    """Read the request's head; raises BadRequest where its parts contradict each other."""
+    headers = Headers(incoming.raw_headers)
+    fields = incoming.headers
+    method = incoming.method
+    target, authority, scheme = _target(method, incoming.raw_path, fields.getall("Host", ()))
+    if "Via" in fields and loops(fields.getall("Via"), origin.via.decode()):
+        raise LoopDetected("the request came through this listener before: its name stands in Via (RFC 9110 §7.6.3)")
+    upgrade = fields.get("Upgrade")
+    if upgrade is not None and "upgrade" not in fields.get("Connection", "").lower():
+        upgrade = None
+    version = "1.1" if incoming.version.minor else "1.0"
+    request = Request(
+        method=method,
+        target=target,
+        authority=authority,
+        headers=headers,
+        scheme=scheme or origin.scheme.decode(),
+        version=version,
+        peer=peer,
+        listener=listener,
+        origin=origin,
+        upgrade=upgrade.encode("latin-1") if upgrade is not None else None,
+        started=started,
+        received_ns=received_ns,
+    )
+    if method != "CONNECT":
+        _body(request, incoming, body_timeout, max_body)
+    return request
+
+
+def loops(via: Sequence[str], own: str) -> bool:
+    """Whether this listener's pseudonym stands in a `Via` field."""
+    return any(own in value for value in via)
+
+
+def peer_address(peername: object) -> Address:
+    """The TCP peer; a Unix socket's peer has no name."""
+    if isinstance(peername, tuple):
+        return Address(str(peername[0]), int(peername[1]))
+    return Address("unix:", 0)
+
+
+def is_trusted(peer: Address, networks: Networks) -> bool:
+    """Whether the peer's Forwarded and X-Forwarded-* fields are believed; a Unix socket's peer is local."""
+    if peer.unix_path is not None:
+        return True
+    address = ip_address(peer.host.partition("%")[0])
+    return any(address in network for network in networks)
+
+
+def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, str]:
+    """Target in origin-form, authority, and the scheme of an absolute-form (RFC 9112 §3.2)."""
+    if len(hosts) > 1:
+        raise BadRequest("more than one Host field (RFC 9112 §3.2)")
+    host = hosts[0] if hosts else ""
+    target = raw.encode("utf-8", "surrogateescape")
+    if method == "CONNECT":
+        return target, raw, ""
+    if target.startswith(b"/") or target == b"*":
+        return target, host, ""
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in {b"http", b"https"}:
+        raise BadRequest("the request target is neither a path nor an http URL (RFC 9112 §3.2)")
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    authority, path = rest[:cut], rest[cut:]
+    if not authority or b"@" in authority:
+        raise BadRequest("the authority of the request target is empty or holds userinfo (RFC 9110 §4.2.4)")
+    if not path.startswith(b"/"):
+        path = b"*" if method == "OPTIONS" and not path else b"/" + path
+    return path, authority.decode("latin-1"), scheme.lower().decode()
+
+
+def _body(request: Request, incoming: web.BaseRequest, timeout: float, limit: int | None) -> None:
+    content = incoming.content
+    declared = incoming.headers.get("Content-Length")
+    chunked = incoming.headers.get("Transfer-Encoding") is not None
+    if not chunked and declared is None:
+        request.length = 0
+        return
+    length = None if chunked else int(declared or 0)
+    if limit is not None and length is not None and length > limit:
+        raise BadRequest(f"request body of {length} bytes, over the limit of {limit}", 413)
+    request.length = length
+    if content.is_eof():  # it came with the head: no reader, no second write
+        request.body = content.read_nowait(-1)
+        if length is None and not request.body:
+            request.body = b""
+    else:
+        request.body = DownstreamBody(content, timeout, limit)

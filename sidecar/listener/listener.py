@@ -1,0 +1,103 @@
+"""One listening socket with its front: bind, begin to drain, drain, close."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Self
+
+from sidecar.config.address import parse_address
+from sidecar.config.model import Listener as ListenerSpec
+from sidecar.errors import StartError
+from sidecar.listener.front import Front
+from sidecar.model import Address, Handler
+from sidecar.telemetry.telemetry import Telemetry
+
+BACKLOG = 1024
+
+
+class Listener:
+    """An async context manager that takes requests while it is entered; raises StartError where it cannot bind."""
+
+    def __init__(
+        self, spec: ListenerSpec, handler: Callable[[], Any], telemetry: Telemetry, rng: random.Random
+    ) -> None:
+        self.name = spec.name
+        self.bound = spec.address
+        self._address = parse_address(spec.address)
+        self._spec = spec
+        self._handler: Callable[[], Handler] = handler
+        self._telemetry = telemetry
+        self._via = f"{spec.name}.{rng.getrandbits(32):08x}".encode("latin-1", "replace")
+        self._front: Front | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        """Open downstream connections."""
+        return len(self._front.connections) if self._front is not None else 0
+
+    async def __aenter__(self) -> Self:
+        networks = [ip_network(text) for text in self._spec.trusted_proxies]
+        self._front = Front(self._spec, self._handler, self._telemetry, trusted=networks, via=self._via)
+        try:
+            self._server = await self._listen(self._front)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartError(
+                f"cannot listen on {self._spec.address} ({reason}): free it, or change the address"
+            ) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop_accepting()
+        if self._front is not None:
+            await self._front.shutdown(0)
+
+    def reconfigure(self, spec: ListenerSpec) -> None:
+        """Take limits and trust from a new configuration; the socket stays."""
+        if self._front is not None:
+            self._front.reconfigure(spec, [ip_network(text) for text in spec.trusted_proxies])
+
+    def begin_drain(self) -> None:
+        """Tell clients with each answer to go elsewhere; new connections are still served."""
+        if self._front is not None:
+            self._front.draining = True
+
+    async def drain(self, within: float) -> None:
+        """Stop accepting, let requests finish for `within` seconds, then cut."""
+        self._stop_accepting()
+        if self._front is not None:
+            self._front.pre_shutdown()
+            await self._front.idle(within)
+            await self._front.shutdown(0)
+
+    async def _listen(self, front: Front) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        path = self._address.unix_path
+        if path is not None:
+            _unlink_socket(path)
+            return await loop.create_unix_server(front, path, backlog=BACKLOG)
+        server = await loop.create_server(front, self._address.host or None, self._address.port, backlog=BACKLOG)
+        self.bound = _bound(server.sockets[0], self._address)
+        return server
+
+    def _stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+def _unlink_socket(path: str) -> None:
+    """A socket file left by a process that is gone would keep its name taken for ever."""
+    with suppress(FileNotFoundError):
+        if Path(path).is_socket():
+            Path(path).unlink()
+
+
+def _bound(listening: socket.socket, wanted: Address) -> str:
+    name = listening.getsockname()
+    return str(Address(wanted.host or "0.0.0.0", name[1]))  # noqa: S104 - what it shows, not what it binds

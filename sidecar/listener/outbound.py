@@ -1,0 +1,87 @@
+"""Our response becomes bytes: head and body in one write where the body is here, else in chunks under back-pressure."""
+
+from typing import Protocol
+
+from sidecar.listener.answers import reason_phrase
+from sidecar.model import Headers, RawHeaders, Request, Response
+
+BODYLESS = frozenset({204, 304})
+
+
+class Sink(Protocol):
+    """Where bytes go (aiohttp's AbstractStreamWriter)."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Write, waiting while the client reads slowly; raises ConnectionError when it is gone."""
+
+
+def head(response: Response, request: Request, *, close: bool, chunked: bool) -> bytes:
+    """The status line and header lines."""
+    reason = response.reason or (reason_phrase(response.status).encode() if response.error is not None else b"")
+    lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, reason)]
+    lines += [b"%b: %b\r\n" % pair for pair in response.headers]
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    if close:
+        lines.append(b"Connection: close\r\n")
+    elif request.version == "1.0" and response.tunnel is None:
+        lines.append(b"Connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def is_bodyless(response: Response, request: Request) -> bool:
+    """Whether the message ends with its head (RFC 9112 §6.3)."""
+    return request.method == "HEAD" or response.status in BODYLESS
+
+
+def interim(status: int, reason: bytes, headers: RawHeaders) -> bytes:
+    """The bytes of a 1xx response."""
+    kept = Headers(headers)
+    kept.discard("connection", "keep-alive", "transfer-encoding", "content-length", "upgrade")
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in kept)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)
+
+
+class Sender:
+    """Sends one response and counts what it sent."""
+
+    __slots__ = ("begun", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0  # bytes of the body
+        self.begun = False  # the head has gone out: nothing else can be answered
+
+    async def send(self, sink: Sink, request: Request, response: Response, *, close: bool) -> bool:
+        """Send head and body; returns whether the connection must end to mark the body's end.
+
+        Raises what the body raises: the client can tell by the missing end (RFC 9112 §8).
+        """
+        body = response.body
+        if is_bodyless(response, request):
+            self.begun = True
+            await sink.write(head(response, request, close=close, chunked=False))
+            return close
+        chunked = response.length is None and request.version == "1.1"
+        close = close or (response.length is None and not chunked)
+        start = head(response, request, close=close, chunked=chunked)
+        self.begun = True
+        if isinstance(body, bytes):
+            self.sent = len(body)
+            if chunked:
+                end = b"0\r\n%b\r\n" % _trailers(response)
+                await sink.write(b"%b%x\r\n%b\r\n%b" % (start, len(body), body, end) if body else start + end)
+            else:
+                await sink.write(start + body if body else start)
+            return close
+        await sink.write(start)
+        async for data in body:
+            self.sent += len(data)
+            await sink.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+        if chunked:
+            await sink.write(b"0\r\n%b\r\n" % _trailers(response))
+        return close
+
+
+def _trailers(response: Response) -> bytes:
+    return b"".join(b"%b: %b\r\n" % pair for pair in response.trailers)
