@@ -23,6 +23,7 @@ SAME_WEIGHTED = (
 FAST = 0.001  # seconds: a latency below this is no merit
 PENALTY = 100.0  # factor on the load of an endpoint that asked to be left alone
 _DEFERRALS = 4  # how often a turn is put off before it is lost
+_DEBT = 4  # turns that an endpoint can owe for those of others
 _REDRAWS = 4  # draws that may hit a tried endpoint before all candidates are looked at
 
 
@@ -37,7 +38,7 @@ class Rotation:
     """Whose turn it is: one after the other where weights are equal, else earliest deadline first (as Envoy's EDF).
 
     With unequal weights a turn may be deferred: who takes it in place of another pays with its own next turn, and the
-    other stays first in line, so that weights hold over time. A turn deferred too often is lost: no flood follows.
+    other stays first in line, so that weights hold over time. Both are bounded: no flood follows a bad time.
     """
 
     __slots__ = ("_at", "_clock", "_heap", "_order")
@@ -80,7 +81,7 @@ class Rotation:
         if self._order:
             self._at = self._at + 1 if self._at + 1 < len(self._order) else 0
             return
-        taker.due += taker.period
+        taker.due = min(taker.due, self._clock + _DEBT * taker.period) + taker.period
         if taker is not turn:
             turn.deferred += 1
             if turn.deferred < _DEFERRALS:

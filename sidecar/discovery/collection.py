@@ -20,6 +20,7 @@ class Timing:
     backoff: float = 0.8  # client-go's first and last
     max_backoff: float = 30.0
     max_retry_after: float = 60.0
+    linger: float = 5.0  # that a watch outlives its last user, so that a reload of the configuration does not cut it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,6 @@ from sidecar.discovery.slices import FAMILIES
 from sidecar.discovery.source import Metrics, Source
 from sidecar.discovery.static import StaticSource
 
-_LINGER = 5.0  # seconds that a watch outlives its last user, so that a reload of the configuration does not cut it
-
 
 class _Lease:
     """A watch, its task, and how many sources use it."""
@@ -84,10 +82,11 @@ class Discovery:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the watches; a failure of the block comes out as it is, that of a watch as a group."""
         for lease in self._leases.values():
             lease.task.cancel()
         try:
-            await self._tasks.__aexit__(kind, error, trace)
+            await self._tasks.__aexit__(None, None, None)
         finally:
             await self._resolver.aclose()
             if self._client is not None:
@@ -140,7 +139,7 @@ class Discovery:
             yield lease.reflector
         finally:
             lease.users -= 1
-            asyncio.get_running_loop().call_later(_LINGER, self._drop, collection)
+            asyncio.get_running_loop().call_later(self._timing.linger, self._drop, collection)
 
     def _drop(self, collection: Collection) -> None:
         lease = self._leases.get(collection)

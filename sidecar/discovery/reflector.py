@@ -250,6 +250,8 @@ class Reflector:
         return max(wait, min(error.retry_after or 0.0, self._timing.max_retry_after))
 
     def _relist(self, reason: str) -> None:
+        if self._version is None:
+            return
         self._version = None
         self.state = "listing"
         self.relists += 1

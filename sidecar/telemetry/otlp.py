@@ -143,7 +143,7 @@ class Envelope:
     def wrap(self, spans: Iterable[bytes]) -> bytes:
         """An `ExportTraceServiceRequest` of encoded spans."""
         scope_spans = self._scope + b"".join(spans) + self._schema
-        return message(b"\x0a", self._resource + message(b"\x12", scope_spans))
+        return message(b"\x0a", self._resource + message(b"\x12", scope_spans) + self._schema)
 
 
 def partial_success(answer: bytes) -> tuple[int, str]:

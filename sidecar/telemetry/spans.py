@@ -128,10 +128,10 @@ class Recorder:
             own.append(("network.peer.port", peer.port))
         if agent is not kept_agent:
             own.append(("user_agent.original", clean(agent.decode("utf-8", "backslashreplace"))))
-        link = identity.link
+        parent_id, link = identity.parent_id, identity.link
         links = (link,) if link else ()
         span = Span(
-            shape, identity.trace_id, identity.span_id, identity.parent_id, True, identity.flags, identity.trace_state,
+            shape, identity.trace_id, identity.span_id, parent_id, parent_id != 0, identity.flags, identity.trace_state,
             request.received_ns, answer.end_ns, own, (), links, 0, 0, 0, link is not None,
         )  # fmt: skip
         return self._limited(span) if self._few or link else span

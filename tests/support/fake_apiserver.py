@@ -1,16 +1,15 @@
 """A small API server that speaks list and watch as the real one does, and misbehaves on demand.
 
-Real: resourceVersions, label and field selectors, bookmarks, streaming lists, compaction, 401 and 404 with a Status body.
+Real: resourceVersions, selectors, bookmarks, streaming lists, compaction, 401 and 404 with a Status body.
 Faults are queued with `fail` (each answers the next matching request) or done to the running watches
 (`cut`, `end_watches`, `send_line`, `frozen`).
 """
 
 import asyncio
-import contextlib
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -58,7 +57,6 @@ class FakeApiServer:
         self.watch_list = watch_list
         self.token: str | None = None  # set: every request needs it
         self.gone = "stream"  # or "http": how a compacted version is refused
-        self.frozen = False  # accept and say nothing
         self.requests: list[Seen] = []
         self.version = 10
         self.compacted = 0
@@ -68,6 +66,8 @@ class FakeApiServer:
         self._watches: list[_Watch] = []
         self._faults: list[tuple[Callable[[Seen], bool], Fault]] = []
         self._changed = asyncio.Condition()
+        self._thawed = asyncio.Event()
+        self._thawed.set()
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -205,7 +205,7 @@ class FakeApiServer:
 
         self.fail(answer, times=times, kind=kind)
 
-    def close_at_once(self, *, times: int = 1, kind: str = "watch") -> None:
+    def close_at_once(self, *, times: int = 1, kind: str | None = "watch") -> None:
         """Open the stream and end it."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -214,6 +214,15 @@ class FakeApiServer:
             return response
 
         self.fail(answer, times=times, kind=kind)
+
+    @property
+    def frozen(self) -> bool:
+        """Set it, and requests are accepted and left without an answer."""
+        return not self._thawed.is_set()
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        (self._thawed.clear if value else self._thawed.set)()
 
     def forgive(self) -> None:
         """Forget the queued faults."""
@@ -270,8 +279,7 @@ class FakeApiServer:
         seen = Seen(request.path, dict(request.query), dict(request.headers))
         self.requests.append(seen)
         await self._notify()
-        while self.frozen:
-            await asyncio.sleep(0.01)
+        await self._thawed.wait()
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response(_status(401, "Unauthorized"), status=401)
         for position, (matches, fault) in enumerate(self._faults):
@@ -382,16 +390,3 @@ def _selector(query: Mapping[str, str]) -> Callable[[dict[str, Any]], bool]:
         return labelled and wanted in (None, metadata["name"])
 
     return selects
-
-
-@contextlib.asynccontextmanager
-async def running(task: Awaitable[None]) -> AsyncIterator[None]:
-    """Run a coroutine beside the block and cancel it at its end; a failure of it ends the block."""
-    async with asyncio.TaskGroup() as tasks:
-        runner = tasks.create_task(_as_coroutine(task))
-        yield
-        runner.cancel()
-
-
-async def _as_coroutine(task: Awaitable[None]) -> None:
-    await task

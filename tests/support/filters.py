@@ -37,7 +37,7 @@ async def read(body: bytes | AsyncIterator[bytes] | None) -> bytes:
 
 
 class Upstream:
-    """What stands behind the filters: reads requests whole and keeps them, answers in order, counts what is given back."""
+    """What stands behind the filters: reads and keeps requests, answers in order, counts what is given back."""
 
     def __init__(self, *responses: Response) -> None:
         self.requests: list[Request] = []

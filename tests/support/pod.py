@@ -134,6 +134,7 @@ class Sidecar:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     name = ""
 
     def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""The filter author's page: its examples are files, the files run through the real loader, and the page shows exactly them."""
+"""The filter author's page: its examples are files, run through the real loader, and the page shows exactly them."""
 
 import re
 from collections.abc import Sequence

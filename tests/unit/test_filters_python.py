@@ -1,9 +1,9 @@
-"""Python filters: how the operator's code is found, what it is told when it is wrong, and that its failures stay in it."""
+"""Python filters: how the operator's code is found, what it is told when wrong, and that its failures stay in it."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -19,7 +19,7 @@ HEAD = "from sidecar.model import Response\n"
 
 
 @pytest.fixture(autouse=True)
-def _forget_modules() -> object:
+def _forget_modules() -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -180,8 +180,10 @@ def test_what_is_wrong_with_a_filter_is_one_line_with_its_field(context: FilterC
         ),
         (
             "import words",
-            "importing it failed: ModuleNotFoundError: No module named 'words' (mine.py line 2); a file of the same folder "
-            "is imported by `from . import words`",
+            (
+                "importing it failed: ModuleNotFoundError: No module named 'words' (mine.py line 2); "
+                "a file of the same folder is imported by `from . import words`"
+            ),
         ),
     ],
 )
@@ -321,18 +323,21 @@ async def test_cancellation_passes_through_and_gives_the_response_back(context: 
         context,
         """
         import asyncio
-        async def it(request, forward):
-            response = await forward(request)
-            response.headers.add("X-Reached", "1")
+        async def it(request, forward, *, settings):
+            await forward(request)
+            settings["reached"].set()
             await asyncio.Event().wait()
     """,
     )
-    answer = Response(200)
-    upstream = Upstream(answer)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(make(context)(request(), upstream))  # type: ignore[arg-type]  # a coroutine, as filters are
-        while answer.headers.get("x-reached") is None:
-            await asyncio.sleep(0)
+    upstream, reached = Upstream(), asyncio.Event()
+    around = make(context, settings={"reached": reached})
+
+    async def ask() -> None:
+        await around(request(), upstream)
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(ask())
+        await reached.wait()
         task.cancel()
     assert task.cancelled()
     assert upstream.closed == 1

@@ -43,10 +43,7 @@ def test_the_same_key_goes_to_the_same_endpoint_in_every_sidecar() -> None:
 
 def test_where_a_key_goes_is_fixed_for_ever() -> None:
     """Sidecars of different versions serve side by side during a rollout."""
-    assert [one.host for one in owners(ring(hosts(1, 1, 1)), 8)] == GOLDEN
-
-
-GOLDEN = ["10.0.0.1"]
+    assert [one.host[-1] for one in owners(ring(hosts(1, 1, 1)), 8)] == ["1", "1", "2", "0", "0", "2", "1", "2"]
 
 
 def test_only_the_keys_of_an_endpoint_that_leaves_move() -> None:
@@ -56,7 +53,7 @@ def test_only_the_keys_of_an_endpoint_that_leaves_move() -> None:
     balancer.rebuild(made[:-1])
     after = owners(balancer)
     gone = made[-1].endpoint.address
-    assert all(old == new or old == gone for old, new in zip(before, after, strict=True))
+    assert all(old in (new, gone) for old, new in zip(before, after, strict=True))
     assert gone not in after
 
 

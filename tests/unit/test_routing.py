@@ -481,6 +481,11 @@ def test_explain_names_each_condition_that_fails_and_shows_no_header_value() -> 
     ]
 
 
+def test_explain_says_that_a_target_without_path_is_no_path() -> None:
+    (verdict,) = one_route(rule("it", exact("/a"))).explain(ask("*", method="OPTIONS"))
+    assert verdict.reason == "the path is '*', not Exact /a"
+
+
 # --- cost -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,65 @@
+# `make demo` and `make test` set up all they need on a machine with Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PURE := sidecar/model.py,sidecar/routing/*,sidecar/forwarding/headers.py,sidecar/forwarding/retry.py,sidecar/clusters/balancer.py,sidecar/clusters/hashing.py,sidecar/clusters/outlier.py,sidecar/clusters/eligible.py,sidecar/clusters/limits.py,sidecar/discovery/slices.py,sidecar/discovery/hosts.py,sidecar/telemetry/propagation.py
+
+.PHONY: help demo test soak check format test-apiserver test-jaeger kind requirements schema clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+demo: $(VENV)/.run  ## the main job in front of your eyes: three upstreams, one sidecar, one trace
+	@$(BIN)/sidecar demo $(if $(ONCE),--once)
+
+test: $(VENV)/.test  ## every test this machine can run, with coverage; names what it left out
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -m "not soak and not apiserver and not jaeger"
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=100 --include="$(PURE)"
+	@$(BIN)/coverage report --fail-under=90
+
+soak: $(VENV)/.test  ## the long and heavy tests: large bodies, many clients, many requests; prints their figures
+	@$(BIN)/pytest -m "soak and not apiserver" -s
+
+check: $(VENV)/.check  ## format, lint, types, layers
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.check  ## write the format
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+test-apiserver: $(VENV)/.test  ## tests against a real kube-apiserver (KUBEBUILDER_ASSETS: etcd, kube-apiserver, kubectl)
+	@$(BIN)/pytest -m "apiserver" -s tests/apiserver
+
+test-jaeger: $(VENV)/.test  ## a trace read back from a real Jaeger (JAEGER: the command that runs it)
+	@$(BIN)/pytest -m "jaeger" -s tests
+
+kind:  ## with Docker: cluster, image, chart, sample app, one traced request
+	@deploy/kind/up.sh
+
+requirements: $(VENV)/.check  ## make the pinned requirement files from pyproject.toml
+	@$(BIN)/python requirements/compile.py
+
+schema: $(VENV)/.run  ## make docs/config.schema.json from the configuration model
+	@$(BIN)/python -m sidecar.config.schema > docs/config.schema.json
+
+clean:  ## remove the virtual environment and all caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.13 ...")'
+	@echo "making $(VENV)"; $(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing what the sidecar needs"; $(PIP) install --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable . && touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	@echo "installing what the tests need"; $(PIP) install --require-hashes -r requirements/test.txt && touch $@
+
+$(VENV)/.check: requirements/check.txt $(VENV)/.test
+	@echo "installing what the checks need"; $(PIP) install --require-hashes -r requirements/check.txt && touch $@
