@@ -8,11 +8,12 @@ ARG PYTHON_DIGEST=
 FROM ${PYTHON_IMAGE}:${PYTHON_TAG}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS builder
 WORKDIR /src
 RUN python -m venv --without-pip /opt/sidecar
-COPY requirements/runtime.txt requirements/
-RUN python -m pip --python /opt/sidecar install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt
+COPY requirements/build.txt requirements/runtime.txt requirements/
+RUN python -m pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+ && python -m pip --python /opt/sidecar install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
-RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
  && python -m pip --python /opt/sidecar install --no-cache-dir --no-compile --no-deps --no-index /wheels/*.whl
 # With a read-only root nothing can be compiled later: every start would cost seconds and megabytes. Hash-based and unchecked, so that a
 # builder that rewrites file times does not make the byte code stale.

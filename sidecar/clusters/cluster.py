@@ -252,14 +252,10 @@ class Cluster:
 
 
 def _balancer(spec: config.Cluster, rng: random.Random) -> Balancer:
-    match spec.lb_policy:
-        case "PEAK_EWMA":
-            return TwoChoices(rng, latency=True)
-        case "LEAST_REQUEST":
-            return TwoChoices(rng, latency=False)
-        case "ROUND_ROBIN":
-            return RoundRobin()
-        case "RANDOM":
-            return RandomChoice(rng)
-        case "CONSISTENT_HASH":
-            return ConsistentHash(spec.hash_policy or config.HashPolicy(source_ip=True), RandomChoice(rng))
+    if spec.lb_policy == "ROUND_ROBIN":
+        return RoundRobin()
+    if spec.lb_policy == "RANDOM":
+        return RandomChoice(rng)
+    if spec.lb_policy == "CONSISTENT_HASH":
+        return ConsistentHash(spec.hash_policy or config.HashPolicy(source_ip=True), RandomChoice(rng))
+    return TwoChoices(rng, latency=spec.lb_policy == "PEAK_EWMA")

@@ -13,6 +13,12 @@ from sidecar.config.model import OutlierDetection
 from sidecar.model import Address
 
 _GATEWAY = frozenset({502, 503, 504})
+_WORDS = {
+    TimedOut: "timeout",
+    Reset: "connection reset",
+    ProtocolBroken: "broken response",
+    Cancelled: "client went away",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +117,8 @@ def in_panic(spec: OutlierDetection, healthy: int, total: int) -> bool:
 
 def describe(outcome: Outcome) -> str:
     """The outcome in words, for reasons."""
-    match outcome:
-        case Responded():
-            return f"status {outcome.status}"
-        case ConnectFailed():
-            return "connect timeout" if outcome.timeout else "connect failed"
-        case TimedOut():
-            return "timeout"
-        case Reset():
-            return "connection reset"
-        case ProtocolBroken():
-            return "broken response"
-        case Cancelled():
-            return "client went away"
+    if isinstance(outcome, Responded):
+        return f"status {outcome.status}"
+    if isinstance(outcome, ConnectFailed):
+        return "connect timeout" if outcome.timeout else "connect failed"
+    return _WORDS[type(outcome)]

@@ -1,9 +1,9 @@
 """Python: runs the operator's own `async def filter(request, forward)` and contains what goes wrong in it.
 
 An exception of the operator's code, or an answer that is no response, becomes FilterFailed, which names the filter and
-nothing else; the traceback goes to the log, once a minute. Errors of the rest of the path pass through untouched.
-Responses that the code got by `forward` and did not return are given back with the one it did return, or at once
-if it returned none.
+nothing else; the traceback goes to the log, once a minute. The same holds while a body that the code makes is streamed.
+Errors of the rest of the path pass through untouched. Responses that the code got by `forward` and did not return are
+given back with the one it did return, or at once if it returned none.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import functools
 import logging
 import re
 import traceback
+from collections.abc import AsyncIterator
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sidecar.model import Filter, Handler, Headers, Request, Response
 _logger = logging.getLogger("sidecar.filters")
 _LOG_INTERVAL = 60.0  # seconds between two log lines of one filter
 _CONTROL = re.compile(rb"[\x00\r\n]")
+_FAILURES = (Exception, SystemExit)  # what the operator's code may raise without taking the sidecar with it
 
 
 def python_filter(spec: PythonFilter, modules: Modules, config_folder: str, path: str) -> Filter:
@@ -31,70 +33,25 @@ def python_filter(spec: PythonFilter, modules: Modules, config_folder: str, path
         code = functools.partial(code, settings=spec.settings)
     elif spec.settings:
         raise ConfigError(f"{path}.settings", f"`{spec.function}` takes no settings; give it a parameter `settings`")
-    return _Contained(code, spec.name or spec.function)
+    return _Contained(code, _Failures(spec.name or spec.function))
 
 
-class _Path:
-    """The rest of the path as the operator's code sees it: remembers the responses it gave and the error it raised."""
+class _Failures:
+    """The failures of one filter: told in full to the log, by name to everybody else."""
 
-    __slots__ = ("_forward", "error", "given", "over")
+    __slots__ = ("_logged", "_name", "_unlogged")
 
-    def __init__(self, forward: Handler) -> None:
-        self._forward = forward
-        self.given: list[Response] = []
-        self.error: BaseException | None = None
-        self.over = False
-
-    async def __call__(self, request: Request) -> Response:
-        if _malformed(request.headers):
-            raise ValueError("a header of the request is not a pair of bytes without line breaks")
-        try:
-            response = await self._forward(request)
-        except BaseException as error:
-            self.error = error
-            raise
-        self.given.append(response)
-        if self.over:  # a task that outlived the filter
-            await self.aclose()
-        return response
-
-    async def aclose(self) -> None:
-        self.over = True
-        while self.given:
-            await self.given.pop().aclose()
-
-
-class _Contained:
-    """The filter around the operator's code."""
-
-    __slots__ = ("_code", "_logged", "_name", "_unlogged")
-
-    def __init__(self, code: FilterCode, name: str) -> None:
-        self._code = code
+    def __init__(self, name: str) -> None:
         self._name = name
         self._logged: float | None = None  # loop time
         self._unlogged = 0
 
-    async def __call__(self, request: Request, forward: Handler) -> Response:
-        path = _Path(forward)
-        try:
-            response = await self._code(request, path)
-            wrong = _wrong(response)
-            if wrong:
-                raise TypeError(wrong)  # noqa: TRY301 - one place tells it
-        except BaseException as error:
-            await path.aclose()
-            if isinstance(error, ProxyError) or error is path.error or not isinstance(error, Exception):
-                raise
-            self._log(error)
-            raise FilterFailed(f"the filter {self._name} failed") from error
-        path.over = True
-        for each in path.given:
-            if each is not response:
-                response.on_close(each.aclose)  # not at once: its body may be what the response is made of
-        return response
+    def failed(self, error: BaseException) -> FilterFailed:
+        """The error to raise instead."""
+        self.log(error)
+        return FilterFailed(f"the filter {self._name} failed")
 
-    def _log(self, error: Exception) -> None:
+    def log(self, error: BaseException) -> None:
         now = asyncio.get_running_loop().time()
         if self._logged is not None and now - self._logged < _LOG_INTERVAL:
             self._unlogged += 1
@@ -105,19 +62,125 @@ class _Contained:
         self._logged, self._unlogged = now, 0
 
 
-def _wrong(response: object) -> str:
-    """What makes an answer no response; "" for a good one."""
+class _Body:
+    """A body that the operator's code makes; empty chunks, which would end a chunked body, are left out."""
+
+    __slots__ = ("_body", "_failures")
+
+    def __init__(self, body: AsyncIterator[object], failures: _Failures) -> None:
+        self._body = body
+        self._failures = failures
+
+    def __aiter__(self) -> "_Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            while True:
+                chunk = await anext(self._body)
+                if not isinstance(chunk, bytes):
+                    raise TypeError(f"a chunk of its body is {type(chunk).__name__}, expected bytes")
+                if chunk:
+                    return chunk
+        except (StopAsyncIteration, ProxyError):
+            raise
+        except _FAILURES as error:
+            raise self._failures.failed(error) from error
+
+    async def aclose(self) -> None:
+        """End a generator that nobody reads on."""
+        close = getattr(self._body, "aclose", None)
+        if close is not None:
+            try:
+                await close()
+            except _FAILURES as error:
+                self._failures.log(error)
+
+
+class _Rest:
+    """The rest of the path as the operator's code sees it: remembers what it gave and the error it raised."""
+
+    __slots__ = ("_failures", "_forward", "_streams", "error", "given", "over")
+
+    def __init__(self, forward: Handler, request: Request, failures: _Failures) -> None:
+        self._forward = forward
+        self._failures = failures
+        self._streams: list[object] = [request.body]
+        self.given: list[Response] = []
+        self.error: BaseException | None = None
+        self.over = False
+
+    async def __call__(self, request: Request) -> Response:
+        if _malformed(request.headers):
+            raise ValueError("a header of the request is not a pair of bytes without line breaks")
+        stream = None if request.body is None else self.new_stream(request.body)
+        if stream is not None:
+            request.body = _Body(stream, self._failures)
+            self._streams.append(request.body)
+        try:
+            response = await self._forward(request)
+        except BaseException as error:
+            self.error = error
+            raise
+        self.given.append(response)
+        self._streams.append(response.body)
+        if self.over:  # a task that outlived the filter
+            await self.aclose()
+        return response
+
+    def new_stream(self, body: object) -> AsyncIterator[object] | None:
+        """The body if it is a stream that the operator's code made; raises TypeError for what is no body."""
+        if isinstance(body, bytes) or any(body is each for each in self._streams):
+            return None
+        if not isinstance(body, AsyncIterator):
+            raise TypeError(f"a body is {type(body).__name__}, expected bytes or an async iterator of bytes")
+        return body
+
+    async def aclose(self) -> None:
+        """Give back all responses, also those yet to come."""
+        self.over = True
+        while self.given:
+            await self.given.pop().aclose()
+
+
+class _Contained:
+    """The filter around the operator's code."""
+
+    __slots__ = ("_code", "_failures")
+
+    def __init__(self, code: FilterCode, failures: _Failures) -> None:
+        self._code = code
+        self._failures = failures
+
+    async def __call__(self, request: Request, forward: Handler) -> Response:
+        rest = _Rest(forward, request, self._failures)
+        try:
+            response = await self._code(request, rest)
+            stream = _new_stream(response, rest)
+        except BaseException as error:
+            await rest.aclose()
+            if isinstance(error, ProxyError) or error is rest.error or not isinstance(error, _FAILURES):
+                raise
+            raise self._failures.failed(error) from error
+        rest.over = True
+        for each in rest.given:
+            if each is not response:
+                response.on_close(each.aclose)  # not at once: its body may be what the response is made of
+        if stream is not None:
+            response.body = body = _Body(stream, self._failures)
+            response.on_close(body.aclose)
+        return response
+
+
+def _new_stream(response: object, rest: _Rest) -> AsyncIterator[object] | None:
+    """The body if it is a stream that the operator's code made; raises TypeError or ValueError for a bad response."""
     if not isinstance(response, Response):
-        return f"it returned {type(response).__name__}, expected Response"
+        raise TypeError(f"it returned {type(response).__name__}, expected Response")
     if not isinstance(response.status, int) or not 100 <= response.status <= 599:
-        return f"its response has the status {response.status!r}, expected 200 to 599"
-    if not isinstance(response.body, bytes) and not hasattr(response.body, "__anext__"):
-        return (
-            f"the body of its response is {type(response.body).__name__}, expected bytes or an async iterator of bytes"
-        )
+        raise ValueError(f"its response has the status {response.status!r}, expected 200 to 599")
     if _malformed(response.headers):
-        return "a header of its response is not a pair of bytes without line breaks"
-    return ""
+        raise ValueError("a header of its response is not a pair of bytes without line breaks")
+    return rest.new_stream(response.body)
 
 
 def _malformed(headers: Headers) -> bool:

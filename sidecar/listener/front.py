@@ -12,73 +12,17 @@ from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
 
 from sidecar.config.model import Listener as ListenerSpec
 from sidecar.errors import BadRequest, ProxyError
 from sidecar.listener.answers import error_response
-from sidecar.listener.inbound import Networks, build, is_trusted, peer_address
+from sidecar.listener.connection import Connection, NoAccessLog, Tail, Written
+from sidecar.listener.inbound import Networks, build, is_trusted
 from sidecar.listener.outbound import Sender, head, interim
 from sidecar.model import Address, Answer, Handler, Headers, Origin, RawHeaders, Request, Response
 from sidecar.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("sidecar.listener")
-
-
-class _NoAccessLog(AbstractAccessLogger):
-    """The front writes none: telemetry does, with what only it knows."""
-
-    @property
-    def enabled(self) -> bool:
-        return False
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Never called."""
-
-
-class _Written(web.StreamResponse):
-    """Tells aiohttp that the answer has been written already, and whether the connection lives on."""
-
-    def __init__(self, *, keep: bool) -> None:
-        super().__init__()
-        self._keep = keep
-
-    @property
-    def keep_alive(self) -> bool | None:
-        return self._keep
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to prepare."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
-
-
-class Connection(web.RequestHandler):
-    """A downstream connection; what all its requests share is worked out once."""
-
-    origin: Origin
-    peer: Address
-    front: "Front"
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Learn the peer, and turn it away where too many are connected."""
-        super().connection_made(transport)
-        self.peer = peer_address(transport.get_extra_info("peername"))
-        self.origin = self.front.origin_of(self.peer, secure=transport.get_extra_info("sslcontext") is not None)
-        if len(self.front.connections) > self.front.spec.limits.max_connections:
-            overflow = ProxyError("too many connections")
-            overflow.status, overflow.proxy_error = 503, "connection_limit_reached"
-            self.front.refuse(cast("asyncio.Transport", transport), overflow)
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """What aiohttp refused is answered as everything else is: with its cause."""
-        del request
-        if self.transport is not None:
-            self.front.refused(self, status, exc, message)
-        return self.front.closing
 
 
 class Front(web.Server):
@@ -96,13 +40,13 @@ class Front(web.Server):
         super().__init__(self._serve, handler_cancellation=True)
         self.spec = spec
         self.draining = False
-        self.busy = 0
+        self.busy = self.open = 0  # requests, connections
         self._quiet: asyncio.Future[None] | None = None
         self._handler = handler  # called once a request: a reload swaps what it returns
         self._telemetry = telemetry
         self._trusted = trusted
         self._via = via
-        self.keeping, self.closing = _Written(keep=True), _Written(keep=False)
+        self.keeping, self.closing = Written(keep=True), Written(keep=False)
 
     def __call__(self) -> Connection:
         """Make the protocol of a new connection."""
@@ -115,7 +59,7 @@ class Front(web.Server):
             max_field_size=limits.max_header_bytes,
             max_headers=limits.max_header_count,
             auto_decompress=False,
-            access_log_class=_NoAccessLog,
+            access_log_class=NoAccessLog,
             logger=log,
         )
         connection.front = self
@@ -134,6 +78,14 @@ class Front(web.Server):
     def reconfigure(self, spec: ListenerSpec, trusted: Networks) -> None:
         """Take limits and trust from a new configuration; connections that are open keep theirs."""
         self.spec, self._trusted = spec, trusted
+
+    def close_idle(self) -> None:
+        """Close connections without a request; the others close with their answer."""
+        for connection in self.connections:
+            if cast("Connection", connection).serving:
+                connection.close()
+            else:
+                connection.force_close()
 
     async def idle(self, within: float) -> None:
         """Wait until no request runs, `within` seconds at most."""
@@ -177,6 +129,7 @@ class Front(web.Server):
         request, response = self._begin(incoming, connection)
         sender = Sender()
         self.busy += 1
+        connection.serving = True
         try:
             if response is None:
                 response = await self._answer(request)
@@ -188,7 +141,7 @@ class Front(web.Server):
         except BaseException as error:
             self._broken(request, response, sender, error)
             if isinstance(error, Exception):
-                connection.force_close()
+                _cut(connection, request, response)
                 return self.closing
             raise
         else:
@@ -196,6 +149,7 @@ class Front(web.Server):
             self._end(request, response.status, sender, failure, response.flag)
         finally:
             self.busy -= 1
+            connection.serving = False
             if not self.busy and self._quiet is not None and not self._quiet.done():
                 self._quiet.set_result(None)
             if response is not None:
@@ -250,7 +204,7 @@ class Front(web.Server):
         self, incoming: web.BaseRequest, connection: Connection, request: Request, response: Response
     ) -> None:
         """Hand the transport over after 101 or a CONNECT that was granted."""
-        tail = _Tail()
+        tail = Tail()
         connection.set_parser(cast("Any", tail))
         transport = cast("asyncio.Transport", incoming.transport)
         transport.write(head(response, request, close=False, chunked=False))
@@ -285,18 +239,12 @@ class Front(web.Server):
         return Answer(status, request.received_ns + int(duration * 1e9), duration, sender.sent, received)
 
 
-class _Tail:
-    """Catches what the client sent behind its request for a tunnel."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The client is gone; the tunnel will see."""
+def _cut(connection: Connection, request: Request, response: Response | None) -> None:
+    """End the connection so that the client can tell that the message is not whole (RFC 9112 §8)."""
+    marked = response is not None and (response.length is not None or request.version == "1.1")
+    if not marked and connection.transport is not None:  # only a reset tells where the end is not marked
+        connection.transport.abort()
+    connection.force_close()
 
 
 def _write_interim(transport: asyncio.Transport, status: int, reason: bytes, headers: RawHeaders) -> None:

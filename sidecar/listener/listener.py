@@ -38,7 +38,7 @@ class Listener:
     @property
     def connections(self) -> int:
         """Open downstream connections."""
-        return len(self._front.connections) if self._front is not None else 0
+        return self._front.open if self._front is not None else 0
 
     async def __aenter__(self) -> Self:
         networks = [ip_network(text) for text in self._spec.trusted_proxies]
@@ -71,7 +71,7 @@ class Listener:
         """Stop accepting, let requests finish for `within` seconds, then cut."""
         self._stop_accepting()
         if self._front is not None:
-            self._front.pre_shutdown()
+            self._front.close_idle()
             await self._front.idle(within)
             await self._front.shutdown(0)
 

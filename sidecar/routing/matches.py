@@ -122,6 +122,8 @@ def compile_match(match: Match, route: Route, rule: Rule, number: int, path: str
     kind = match.path.type
     value = match.path.value.removesuffix("/") if kind == "PathPrefix" else match.path.value
     raw = value.encode()
+    if match.method is not None and match.method != match.method.upper():
+        raise ConfigError(f"{path}.method", f"expected a method in upper case such as GET, got {match.method!a}")
     prefix = raw if kind == "PathPrefix" else b""
     return Candidate(
         matched=Matched(route, rule, _name(route, rule, match.path), prefix, number),

@@ -22,7 +22,7 @@ from sidecar.config import model as config
 from sidecar.errors import ConfigError
 from sidecar.model import Answer, Request
 from sidecar.telemetry.environment import log
-from sidecar.telemetry.origin import Origin, clean
+from sidecar.telemetry.arrival import Arrival, clean
 
 _MOST_LINES = 8192
 _LONGEST_VALUE = 1024
@@ -34,14 +34,14 @@ def failed(answer: Answer) -> bool:
     return answer.status is None or answer.status >= 500 or answer.flag != "-" or answer.error_type is not None
 
 
-def line(request: Request, origin: Origin, answer: Answer, trace_id: int, span_id: int) -> bytes:
+def line(request: Request, arrival: Arrival, answer: Answer, trace_id: int, span_id: int) -> bytes:
     """The JSON line; durations in milliseconds, ids in hex."""
     last = request.attempts[-1] if request.attempts else None
     started = datetime.fromtimestamp(request.received_ns / 1e9, UTC)
     entry = {
         "start_time": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "method": _short(origin.method),
-        "path": _short(origin.path),
+        "method": _short(arrival.method),
+        "path": _short(arrival.path),
         "protocol": "HTTP/" + request.version,
         "response_code": answer.status or 0,
         "response_flags": answer.flag,
@@ -53,8 +53,8 @@ def line(request: Request, origin: Origin, answer: Answer, trace_id: int, span_i
         "upstream_cluster": request.cluster or None,
         "attempts": len(request.attempts),
         "route_name": request.route or None,
-        "authority": _short(origin.authority),
-        "user_agent": _short(origin.user_agent.decode("utf-8", "backslashreplace")),
+        "authority": _short(arrival.authority),
+        "user_agent": _short(arrival.user_agent.decode("utf-8", "backslashreplace")),
         "x_forwarded_for": _short(request.headers.get("x-forwarded-for")),
         "request_id": _short(request.headers.get("x-request-id")),
         "trace_id": f"{trace_id:032x}" if trace_id else None,

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import Sampler as SdkSampler
 from opentelemetry.trace import Link, SpanKind, StatusCode, TraceState
 from opentelemetry.util.types import Attributes
 
-from sidecar.telemetry.origin import clean
+from sidecar.telemetry.arrival import clean
 from sidecar.telemetry.sampling import Sampler
 from sidecar.telemetry.spans import CLIENT, Pairs, Shape, Span
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from sidecar.model import Address, Answer, Attempt, Request
 from sidecar.telemetry.environment import KNOWN_METHODS, SpanLimits
-from sidecar.telemetry.origin import Origin, clean, host_and_port
+from sidecar.telemetry.arrival import Arrival, clean, host_and_port
 
 Value: TypeAlias = str | bool | int | float
 Pairs: TypeAlias = list[tuple[str, Value]]
@@ -104,24 +104,24 @@ class Recorder:
         # Known attributes are two dozen at most: a limit above that need not be looked at for each span.
         self._few = limits.attributes < 32 or limits.value_length is not None
 
-    def server(self, identity: Identity, origin: Origin, request: Request, answer: Answer) -> Span:
+    def server(self, identity: Identity, arrival: Arrival, request: Request, answer: Answer) -> Span:
         """The span of the request."""
-        agent = origin.user_agent
+        agent = arrival.user_agent
         kept_agent = agent if len(agent) <= _LONGEST_KEPT else b""
-        authority = origin.authority if len(origin.authority) <= _LONGEST_KEPT else ""
+        authority = arrival.authority if len(arrival.authority) <= _LONGEST_KEPT else ""
         error_type = None if answer.cancelled else _server_error(answer)
         facts = (
-            origin.method, origin.scheme, authority, request.version, kept_agent, request.route, request.cluster,
+            arrival.method, arrival.scheme, authority, request.version, kept_agent, request.route, request.cluster,
             answer.status, error_type, answer.flag,
         )  # fmt: skip
         shape = self._servers.get(facts)
         if shape is None:
             shape = _keep(self._servers, facts, self._server_shape(facts))
         peer = request.peer
-        path = origin.path
+        path = arrival.path
         own: Own = [
             ("url.path", path if path.isprintable() else clean(path)),
-            ("client.address", origin.client(peer)),
+            ("client.address", arrival.client(peer)),
             ("network.peer.address", peer.unix_path or peer.host),
         ]
         if peer.port:

@@ -17,7 +17,7 @@ from sidecar.telemetry import access_log as access
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.environment import boolean, known_methods, log, span_limits, words
 from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.origin import ORIGIN_FIELDS, Origin
+from sidecar.telemetry.arrival import ARRIVAL_FIELDS, Arrival
 from sidecar.telemetry.propagation import KNOWN_PROPAGATORS, TRACE_FIELDS, Propagator, fields_of
 from sidecar.telemetry.resource import attributes
 from sidecar.telemetry.sampling import Sampler, from_environment
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TraceContext: TypeAlias = Literal["continue", "restart", "ignore"]
 
-_WANTED = TRACE_FIELDS | ORIGIN_FIELDS
+_WANTED = TRACE_FIELDS | ARRIVAL_FIELDS
 
 
 class Telemetry:
@@ -72,7 +72,7 @@ class Telemetry:
         if self._idle:
             return PASSED if trace_context == "continue" else DROPPED
         fields = fields_of(request.headers, _WANTED)
-        trace = RequestTrace(Origin(request, fields), self._propagator, self._rng)
+        trace = RequestTrace(Arrival(request, fields), self._propagator, self._rng)
         if trace_context != "continue":
             trace.untrusted = True
         if not self._sinks:
@@ -107,11 +107,11 @@ class Telemetry:
         if trace.sampled:
             self._record(request, trace, answer)
         if self._access_log is not None and self._access_log.wants(answer):
-            self._access_log.write(access.line(request, trace.origin, answer, trace.trace_id, trace.span_id))
+            self._access_log.write(access.line(request, trace.arrival, answer, trace.trace_id, trace.span_id))
 
     def _record(self, request: Request, trace: RequestTrace, answer: Answer) -> None:
         recorder, identity = self._recorder, trace.identity()
-        spans = [recorder.server(identity, trace.origin, request, answer)]
+        spans = [recorder.server(identity, trace.arrival, request, answer)]
         for attempt in request.attempts:
             if not attempt.span_id:
                 attempt.span_id = trace.new_span_id()  # ended before anything was sent

@@ -8,7 +8,7 @@ still told, so that the app follows it.
 import random
 
 from sidecar.model import Attempt, RawHeaders
-from sidecar.telemetry.origin import Origin
+from sidecar.telemetry.arrival import Arrival
 from sidecar.telemetry.propagation import RANDOM, SAMPLED, Context, Propagator, tracestate
 from sidecar.telemetry.sampling import Sampler
 from sidecar.telemetry.spans import Identity, Link
@@ -41,12 +41,12 @@ class RequestTrace:
     """The trace of a request that is recorded, or logged."""
 
     __slots__ = (
-        "_context", "_debug", "_flags", "_link", "_propagator", "_rng", "_state", "origin", "pass_on", "sampled",
+        "_context", "_debug", "_flags", "_link", "_propagator", "_rng", "_state", "arrival", "pass_on", "sampled",
         "span_id", "trace_id", "untrusted",
     )  # fmt: skip
 
-    def __init__(self, origin: Origin, propagator: Propagator, rng: random.Random) -> None:
-        self.origin = origin
+    def __init__(self, arrival: Arrival, propagator: Propagator, rng: random.Random) -> None:
+        self.arrival = arrival
         self.sampled = False
         self.trace_id = 0
         self.span_id = 0

@@ -12,6 +12,7 @@ from tests.support.netns import NetworkNamespace
 from tests.support.team import Team
 
 HERE = Path(__file__).parent
+TIMEOUT = 180  # seconds; an API server starts in 4, and watches pause up to 30 between attempts
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,6 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.apiserver)
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
             if why is not None:
                 item.add_marker(pytest.mark.skip(reason=why))
 

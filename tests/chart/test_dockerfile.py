@@ -56,8 +56,11 @@ def test_byte_code_is_compiled_and_never_stale(place: str) -> None:
 
 
 def test_dependencies_are_installed_by_hash_alone() -> None:
-    installs = [rest for word, rest in instructions() if word == "RUN" and " install " in rest]
-    assert ["--require-hashes" in rest or "--no-index" in rest for rest in installs] == [True, True]
+    commands = [part for word, rest in instructions() if word == "RUN" for part in rest.split("&&")]
+    installs = [command for command in commands if "pip" in command and " install " in command]
+    assert ["--require-hashes" in command or "--no-index" in command for command in installs] == [True, True, True]
+    (wheel,) = [command for command in commands if "pip wheel" in command]
+    assert "--no-build-isolation" in wheel
 
 
 def test_pip_is_not_in_the_image() -> None:

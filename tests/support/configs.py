@@ -75,7 +75,13 @@ def _filters(clusters: list[str]) -> Strategy:
 
 
 def _rule(clusters: list[str]) -> Strategy:
-    retry = _some(codes=st.lists(st.integers(400, 599), max_size=2), attempts=_percent, backoff=durations, per_try_timeout=durations, retry_non_idempotent=st.booleans())  # fmt: skip
+    retry = _some(
+        codes=st.lists(st.integers(400, 599), max_size=2),
+        attempts=_percent,
+        backoff=durations,
+        per_try_timeout=durations,
+        retry_non_idempotent=st.booleans(),
+    )
     return _some(
         name=_token,
         matches=st.lists(_match, max_size=2),
@@ -140,8 +146,8 @@ _policies = st.one_of(
 )
 _breakers = ("max_connections", "max_pending_requests", "max_requests", "min_retry_concurrency")
 _settings_of_cluster = _some(
-    tls=_some(sni=_label, ca_file=_path, insecure_skip_verify=st.booleans())
-    | st.just({"cert_file": "/c", "key_file": "/k"}),
+    tls=_some(sni=_label, ca_file=st.just("/dev/null"), insecure_skip_verify=st.booleans())
+    | st.just({"cert_file": "/dev/null", "key_file": "/dev/null"}),
     connect_timeout=durations,
     idle_timeout=durations,
     stream_idle_timeout=durations,

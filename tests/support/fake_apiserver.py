@@ -82,7 +82,7 @@ class FakeApiServer:
 
     async def start(self) -> None:
         """Listen, after `stop` on the same port again."""
-        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(self._handle, handler_cancellation=True), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
         await site.start()
@@ -125,7 +125,7 @@ class FakeApiServer:
         ports: list[dict[str, Any]] | None = None,
         family: str = "IPv4",
     ) -> dict[str, Any]:
-        """Write an EndpointSlice; entries are `(ip, port[, ready[, serving[, terminating]]])` of one port, or raw dicts."""
+        """Write an EndpointSlice; entries: `(ip, port[, ready[, serving[, terminating]]])` of one port, or raw dicts."""
         entries, numbers = [], set()
         for item in endpoints:
             if isinstance(item, dict):

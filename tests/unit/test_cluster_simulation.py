@@ -34,7 +34,7 @@ def noisy(usual: float, seed: int = 5) -> Serve:
 def test_an_endpoint_fifty_times_slower_gets_less_than_a_hundredth_and_the_tail_does_not_see_it(size: int) -> None:
     slow = address(size - 1)
     serve = answers(lambda at: 0.1 if at == slow else 0.002)
-    ours, turns = run("PEAK_EWMA", size, serve), run("ROUND_ROBIN", size, serve)
+    ours, turns = run("PEAK_EWMA", size, serve, rate=100), run("ROUND_ROBIN", size, serve, rate=100)
     for name, came in (("PEAK_EWMA", ours), ("ROUND_ROBIN", turns)):
         print(
             f"\n{size} endpoints, one 50x slower, {name}: {came.share(slow):.2%} of requests to it, "

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from sidecar.config.model import PythonFilter, PythonFilterFilter
-from sidecar.errors import ConfigError, FilterFailed, NoRoute
+from sidecar.errors import ConfigError, FilterFailed, NoRoute, UpstreamReset
 from sidecar.filters import FilterContext, build
 from sidecar.model import Filter, Request, Response
 from tests.support.filters import Upstream, no_mirror, read, request, stream
@@ -247,7 +247,7 @@ async def test_the_log_has_one_line_a_minute_and_counts_the_rest(
         ("'text'", "it returned str, expected Response"),
         ("Response('200')", "its response has the status '200', expected 200 to 599"),
         ("Response(1000)", "its response has the status 1000, expected 200 to 599"),
-        ("Response(200, body='text')", "the body of its response is str, expected bytes or an async iterator of bytes"),
+        ("Response(200, body='text')", "a body is str, expected bytes or an async iterator of bytes"),
         ("Response(200, [('X', 'y')])", "a header of its response is not a pair of bytes without line breaks"),
         (
             "Response(200, [(b'X', b'y\\r\\nSet-Cookie: a=b')])",
@@ -415,3 +415,141 @@ async def test_a_response_may_be_made_while_the_body_streams(context: FilterCont
     assert await anext(response.body) == b"A"
     assert sent == [b"a"]
     assert await read(response.body) == b"B"
+
+
+def bodies(code: str) -> str:
+    return f"""
+        async def made(body):
+            async for chunk in body:
+                {code}
+
+        async def it(request, forward):
+            response = await forward(request)
+            response.set_body(made(response.body))
+            return response
+    """
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("yield chunk; raise ValueError('secret')", "ValueError: 'secret'"),
+        ("yield chunk; yield 'text'", "a chunk of its body is str, expected bytes"),
+        ("yield chunk; raise SystemExit(3)", "SystemExit"),
+    ],
+)
+async def test_a_failure_while_the_body_streams_is_the_filters_too(
+    context: FilterContext, caplog: pytest.LogCaptureFixture, code: str, message: str
+) -> None:
+    write(context, bodies(code))
+    upstream = Upstream(Response(200, body=stream([b"a", b"b"])))
+    response = await make(context)(request(), upstream)
+    assert not isinstance(response.body, bytes)
+    assert await anext(response.body) == b"a"
+    with pytest.raises(FilterFailed, match=r"the filter mine:it failed$"):
+        await anext(response.body)
+    assert message in caplog.text
+    await response.aclose()
+    assert upstream.closed == 1
+
+
+async def test_errors_of_the_upstream_pass_through_a_body_that_the_filter_makes(context: FilterContext) -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise UpstreamReset("cut off")
+
+    write(context, bodies("yield chunk"))
+    response = await make(context)(request(), Upstream(Response(200, body=cut())))
+    with pytest.raises(UpstreamReset):
+        await read(response.body)
+
+
+async def test_empty_chunks_of_a_made_body_are_left_out(context: FilterContext) -> None:
+    write(context, bodies("yield b''; yield chunk; yield b''"))
+    response = await make(context)(request(), Upstream(Response(200, body=stream([b"a", b"b"]))))
+    assert not isinstance(response.body, bytes)
+    assert [chunk async for chunk in response.body] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("after", ["pass", "raise ValueError('in the end')"])
+async def test_a_made_body_that_nobody_reads_on_is_ended_before_the_response_is_given_back(
+    context: FilterContext, caplog: pytest.LogCaptureFixture, after: str
+) -> None:
+    write(
+        context,
+        f"""
+        async def made(body, request):
+            try:
+                async for chunk in body:
+                    yield chunk
+            finally:
+                request.headers.add("X-Ended", "1")
+                {after}
+
+        async def it(request, forward):
+            response = await forward(request)
+            response.set_body(made(response.body, request))
+            return response
+    """,
+    )
+    sent, upstream = request(), Upstream(Response(200, body=stream([b"a", b"b"])))
+    response = await make(context)(sent, upstream)
+    assert not isinstance(response.body, bytes)
+    assert await anext(response.body) == b"a"
+    assert sent.headers.get("x-ended") is None
+    await response.aclose()
+    assert sent.headers.get("x-ended") == "1"
+    assert upstream.closed == 1
+    assert ("in the end" in caplog.text) is (after != "pass")
+
+
+async def test_a_request_body_that_the_filter_makes_is_contained_too_and_the_clients_own_is_not_wrapped(
+    context: FilterContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(
+        context,
+        """
+        async def made(body):
+            async for chunk in body:
+                yield chunk * 2
+            raise ValueError("in the request")
+
+        class Plain:
+            def __init__(self, chunks): self.chunks = chunks
+            def __aiter__(self): return self
+            async def __anext__(self):
+                if not self.chunks: raise StopAsyncIteration
+                return self.chunks.pop()
+
+        async def it(request, forward):
+            if request.path == "/own":
+                return await forward(request)
+            if request.path == "/plain":
+                request.set_body(Plain([b"x"]))
+                response = await forward(request)
+                response.set_body(Plain([b"y"]))
+                return response
+            request.set_body("text" if request.path == "/text" else made(request.body))
+            return await forward(request)
+    """,
+    )
+    around = make(context)
+    own, upstream = stream([b"a"]), Upstream()
+    sent = request(b"/own", method="POST", body=own, length=1)
+    await around(sent, upstream)
+    assert sent.body is own
+    assert upstream.bodies == [b"a"]
+    response = await around(request(b"/plain"), upstream)
+    assert (upstream.bodies[-1], await read(response.body)) == (b"x", b"y")
+    await response.aclose()
+    for target in (b"/made", b"/text"):
+        with pytest.raises(FilterFailed):
+            await make(context)(request(target, method="POST", body=stream([b"a"]), length=1), upstream)
+    assert len(upstream.bodies) == 2
+    assert "in the request" in caplog.text
+    assert "a body is str" in caplog.text
+
+
+async def test_code_that_exits_does_not_end_the_sidecar(context: FilterContext) -> None:
+    write(context, "async def it(request, forward): raise SystemExit(1)")
+    await failed(make(context), Upstream())

@@ -45,12 +45,13 @@ def spans(draw) -> Span:
         Link(draw(st.integers(1, (1 << 128) - 1)), draw(span_ids), draw(st.integers(0, 3)), "")
         for _ in range(draw(st.integers(0, 1)))
     ]
+    parent_id = draw(st.just(0) | span_ids)
     return Span(
         shape=shape,
         trace_id=draw(st.integers(1, (1 << 128) - 1)),
         span_id=draw(span_ids),
-        parent_id=draw(st.just(0) | span_ids),
-        remote=draw(st.booleans()),
+        parent_id=parent_id,
+        remote=bool(parent_id) and draw(st.booleans()),
         flags=draw(st.integers(0, 3)),
         trace_state=draw(states),
         start_ns=draw(times),
@@ -87,8 +88,8 @@ def test_a_batch_holds_the_same_as_the_sdks_encoder_says_of_the_same_spans(batch
         assert not ours.resource_spans[0].scope_spans[0].spans
         return
     for span, source in zip(theirs.resource_spans[0].scope_spans[0].spans, batch, strict=True):
-        # The SDK leaves the eight W3C flags out (trace.proto: "Bits 0-7 are used for trace flags") and a root not remote.
-        span.flags = span.flags | source.flags | (0x200 if source.remote else 0)
+        # The SDK leaves the eight W3C flags out; trace.proto: "Bits 0-7 are used for trace flags".
+        span.flags |= source.flags
         for link, origin in zip(span.links, source.links, strict=True):
             link.flags |= origin.flags
     assert ours == theirs

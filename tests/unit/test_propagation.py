@@ -11,7 +11,7 @@ from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from sidecar.model import Address, Attempt, Headers, Request
-from sidecar.telemetry.origin import Origin
+from sidecar.telemetry.arrival import Arrival
 from sidecar.telemetry.propagation import (
     TRACE_FIELDS,
     TRACESTATE_LIMIT,
@@ -46,7 +46,7 @@ def begin(
     propagator = Propagator(propagators)
     fields = fields_of(lines)
     request = Request(method="GET", target=b"/", authority="app", headers=lines)
-    trace = RequestTrace(Origin(request, fields), propagator, random.Random(1))
+    trace = RequestTrace(Arrival(request, fields), propagator, random.Random(1))
     trace.untrusted = untrusted
     trace.start(propagator.extract(fields), fields, sampler)
     return trace

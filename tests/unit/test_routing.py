@@ -336,6 +336,7 @@ def test_without_routes_nothing_is_taken() -> None:
     ("match", "path"),
     [
         (Match(path=regex("/(")), "$.listeners[0].routes[1].rules[0].matches[1].path.value"),
+        (Match(method="get"), "$.listeners[0].routes[1].rules[0].matches[1].method"),
         (Match(path=regex("a{9999999999}")), "$.listeners[0].routes[1].rules[0].matches[1].path.value"),
         (Match(path=regex("a" * 1025)), "$.listeners[0].routes[1].rules[0].matches[1].path.value"),
         (
@@ -352,7 +353,7 @@ def test_without_routes_nothing_is_taken() -> None:
         ),
     ],
 )
-def test_what_does_not_compile_is_named_by_its_field(match: Match, path: str) -> None:
+def test_what_does_not_compile_or_could_never_match_is_named_by_its_field(match: Match, path: str) -> None:
     routes = [Route(), Route(rules=(Rule(matches=(Match(), match)),))]
     with pytest.raises(ConfigError) as caught:
         Router(routes, "$.listeners[0].routes")

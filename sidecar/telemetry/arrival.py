@@ -9,8 +9,8 @@ import re
 from sidecar.model import Address, RawHeaders, Request
 
 _FORWARDED_FIELDS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
-ORIGIN_FIELDS = _FORWARDED_FIELDS | {b"user-agent"}
-"""Header names, lower case, that an `Origin` reads."""
+ARRIVAL_FIELDS = _FORWARDED_FIELDS | {b"user-agent"}
+"""Header names, lower case, that an `Arrival` reads."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NODE = re.compile(r"[0-9A-Za-z.:%_-]{1,64}")
@@ -57,7 +57,7 @@ def _node(text: str) -> str | None:
     return text
 
 
-class Origin:
+class Arrival:
     """What the client asked for."""
 
     __slots__ = ("_client", "authority", "method", "scheme", "target", "user_agent")

@@ -1,0 +1,98 @@
+"""One downstream connection as aiohttp's `web.RequestHandler`, and the small things it is told.
+
+What all requests of a connection share (peer, trust, pseudonym) is worked out once, here.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from sidecar.errors import ProxyError
+from sidecar.listener.inbound import peer_address
+from sidecar.model import Address, Origin
+
+if TYPE_CHECKING:
+    from sidecar.listener.front import Front
+
+
+class NoAccessLog(AbstractAccessLogger):
+    """The front writes none: telemetry does, with what only it knows."""
+
+    @property
+    def enabled(self) -> bool:
+        return False
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Never called."""
+
+
+class Written(web.StreamResponse):
+    """Tells aiohttp that the answer has been written already, and whether the connection lives on."""
+
+    def __init__(self, *, keep: bool) -> None:
+        super().__init__()
+        self._keep = keep
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._keep
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to prepare."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+class Connection(web.RequestHandler):
+    """A downstream connection; what all its requests share is worked out once."""
+
+    origin: Origin
+    peer: Address
+    front: "Front"
+    serving = False  # a request runs
+    counted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Learn the peer, and turn it away where too many are connected."""
+        super().connection_made(transport)
+        self.peer = peer_address(transport.get_extra_info("peername"))
+        self.origin = self.front.origin_of(self.peer, secure=transport.get_extra_info("sslcontext") is not None)
+        self.counted = True
+        self.front.open += 1
+        if self.front.open > self.front.spec.limits.max_connections:
+            overflow = ProxyError("too many connections")
+            overflow.status, overflow.proxy_error = 503, "connection_limit_reached"
+            self.front.refuse(cast("asyncio.Transport", transport), overflow)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count it no more, once."""
+        if self.counted:
+            self.counted = False
+            self.front.open -= 1
+        super().connection_lost(exc)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What aiohttp refused is answered as everything else is: with its cause."""
+        del request
+        if self.transport is not None:
+            self.front.refused(self, status, exc, message)
+        return self.front.closing
+
+
+class Tail:
+    """Catches what the client sent behind its request for a tunnel."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The client is gone; the tunnel will see."""
