@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from sidecar import __version__
@@ -74,7 +75,7 @@ def _check(path: str) -> int:
     config = load(path)
     from sidecar.lifecycle import check  # noqa: PLC0415 - compiles expressions, loads filters
 
-    check(config)
+    check(config, str(Path(path).parent))
     print(f"ok: {_count(len(config.listeners), 'listener')}, {_count(len(config.clusters), 'cluster')}")
     return 0
 

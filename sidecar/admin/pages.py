@@ -104,9 +104,7 @@ def _livez(_view: ProxyView, _question: Question) -> Reply:
 
 
 def _readyz(view: ProxyView, question: Question) -> Reply:
-    reasons = view.not_ready()
-    if view.phase != "active":
-        reasons = [f"the proxy is {view.phase}", *reasons]
+    reasons = view.not_ready() or ([] if view.phase == "active" else [f"the proxy is {view.phase}"])
     verdict = "not ready" if reasons else "ok"
     if "verbose" in question.query:
         return _text(503 if reasons else 200, "\n".join([f"phase: {view.phase}", *reasons, verdict]))

@@ -221,7 +221,7 @@ class TwoChoices:
         self._hosts = hosts
         self._rotation.rebuild(hosts)
         self._draw.rebuild(hosts)
-        self._same = SAME_LATENCY if len({host.weight for host in hosts}) < 2 else SAME_WEIGHTED
+        self._same = SAME_LATENCY if len({host.endpoint.weight for host in hosts}) < 2 else SAME_WEIGHTED
 
     def pick(self, _request: Request, now: float) -> Host:
         """The better of two."""
@@ -259,7 +259,7 @@ class TwoChoices:
         if slow > other * self._same or other > slow * self._same:
             return second if rival * other < (load + first.unit) * slow else first
         # Equally fast: the turn stands unless the other, with this request, is no busier than the first is without it.
-        return second if rival <= load else first
+        return second if rival < load else first
 
     def _best(self, hosts: Sequence[Host], now: float) -> Host:
         return min(hosts, key=lambda host: score(host, now, latency=self._latency))

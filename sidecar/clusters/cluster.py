@@ -225,14 +225,12 @@ class Cluster:
 
     def _blame(self, host: Host, outcome: Outcome, start: float, now: float) -> Ejection | None:
         typical = self._typical or DEFAULT_LATENCY
-        failed = outlier.is_failure(outcome)
-        if failed or (isinstance(outcome, Responded) and outcome.status == 429):
-            host.observe_failure(now - start, typical, now)
+        host.observe_failure(now - start, typical, now)
         if isinstance(outcome, Responded) and outcome.retry_after is not None and outcome.status in {429, 503}:
             host.penalise(outcome.retry_after, now)
-        host.failures += failed
+        host.failures += outlier.is_failure(outcome)  # a 429 is dear, but no failure
         reason = outlier.record(self.spec.outlier_detection, host.health, outcome)
-        if reason is None or host.health.until is not None or host.gone or not self.members.room(self.spec):
+        if reason is None or host.health.until is not None or not self.members.room(self.spec, host):
             return None
         ejection = outlier.eject(self.spec.outlier_detection, host.health, host.endpoint.address, reason, now)
         self.members.next_change = -inf

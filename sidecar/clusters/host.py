@@ -36,7 +36,7 @@ class Host:
     """One endpoint of a cluster."""
 
     __slots__ = (
-        "deferred", "due", "endpoint", "ewma", "failures", "gone", "health", "index", "inflight", "penalised_until",
+        "deferred", "due", "endpoint", "ewma", "failures", "health", "index", "inflight", "penalised_until",
         "period", "phase", "points", "pool", "requests", "share", "stamp", "unit", "warm_from", "weight",
     )  # fmt: skip
 
@@ -52,7 +52,6 @@ class Host:
         self.health = Health()
         self.requests = 0
         self.failures = 0
-        self.gone = False  # no longer in discovery
         self.points: list[float] = []  # on the hash ring
         # Set for all candidates together, when their set or a weight changes:
         self.index = -1  # place among the candidates; -1: no candidate

@@ -43,9 +43,7 @@ class Members:
         self._endpoints = endpoints
         wanted = {endpoint.address: endpoint for endpoint in endpoints}
         for address in self.hosts.keys() - wanted.keys():
-            host = self.hosts.pop(address)
-            host.gone = True
-            host.pool.close()
+            self.hosts.pop(address).pool.close()
         for address, endpoint in wanted.items():
             if address in self.hosts:
                 self.hosts[address].endpoint = endpoint
@@ -75,8 +73,10 @@ class Members:
         self.next_change = min(self._weigh(spec, now), *ends, inf)
         return back
 
-    def room(self, spec: config.Cluster) -> bool:
-        """Whether one more endpoint may be ejected."""
+    def room(self, spec: config.Cluster, host: Host) -> bool:
+        """Whether this endpoint may be ejected: one that is going away is left to discovery."""
+        if host not in self.usable:
+            return False
         out = sum(1 for host in self.usable if host.health.until is not None)
         return out < outlier.allowance(spec.outlier_detection, len(self.usable))
 

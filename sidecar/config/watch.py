@@ -73,7 +73,6 @@ class _File:
             _refuse(str(error) if error.file else f"{self._path}: {error}")
         else:
             self._current = config
-            _log.info("configuration reloaded from %s", self._path)
 
 
 def _refuse(why: str) -> None:

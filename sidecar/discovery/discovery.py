@@ -51,6 +51,7 @@ class Discovery:
         environ: Mapping[str, str] | None = None,
         service_account: Path = SERVICE_ACCOUNT,
         timing: Timing | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         """`families`: the address families that the pod can reach, the preferred one first. Raises ConfigError."""
         self._settings = settings
@@ -64,7 +65,7 @@ class Discovery:
         self._leases: dict[Collection, _Lease] = {}
         self._client: KubernetesClient | None = None
         self._signing_in = asyncio.Lock()
-        self._resolver = Resolver()
+        self._resolver = resolver or Resolver()
         self._namespace = own_namespace(settings, find_access(settings, self._environ, service_account))
         self._surroundings = Surroundings(
             client=self._connect,

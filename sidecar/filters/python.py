@@ -12,6 +12,7 @@ import logging
 import re
 import traceback
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sidecar.model import Filter, Handler, Headers, Request, Response
 _logger = logging.getLogger("sidecar.filters")
 _LOG_INTERVAL = 60.0  # seconds between two log lines of one filter
 _CONTROL = re.compile(rb"[\x00\r\n]")
+_REASONS = {each.value: each.phrase.encode() for each in HTTPStatus}
 _FAILURES = (Exception, SystemExit)  # what the operator's code may raise without taking the sidecar with it
 
 
@@ -156,7 +158,7 @@ class _Contained:
         rest = _Rest(forward, request, self._failures)
         try:
             response = await self._code(request, rest)
-            stream = _new_stream(response, rest)
+            stream = _judged(response, request, rest)
         except BaseException as error:
             await rest.aclose()
             if isinstance(error, ProxyError) or error is rest.error or not isinstance(error, _FAILURES):
@@ -172,15 +174,28 @@ class _Contained:
         return response
 
 
-def _new_stream(response: object, rest: _Rest) -> AsyncIterator[object] | None:
+def _judged(response: object, request: Request, rest: _Rest) -> AsyncIterator[object] | None:
     """The body if it is a stream that the operator's code made; raises TypeError or ValueError for a bad response."""
     if not isinstance(response, Response):
         raise TypeError(f"it returned {type(response).__name__}, expected Response")
-    if not isinstance(response.status, int) or not 100 <= response.status <= 599:
+    made = not any(response is each for each in rest.given)
+    if not isinstance(response.status, int) or not (200 if made else 100) <= response.status <= 599:
         raise ValueError(f"its response has the status {response.status!r}, expected 200 to 599")
     if _malformed(response.headers):
         raise ValueError("a header of its response is not a pair of bytes without line breaks")
-    return rest.new_stream(response.body)
+    stream = rest.new_stream(response.body)
+    if made:
+        _complete(response, request)
+    return stream
+
+
+def _complete(response: Response, request: Request) -> None:
+    """Give a response made here what one from upstream has: framing that fits its body, and a reason phrase."""
+    if response.status == 204:
+        response.headers.discard("content-length", "transfer-encoding")  # RFC 9110 §8.6
+    elif request.method != "HEAD" and response.status != 304:
+        response.set_body(response.body, response.length)
+    response.reason = response.reason or _REASONS.get(response.status, b"")
 
 
 def _malformed(headers: Headers) -> bool:

@@ -4,6 +4,8 @@ The port that the specification calls the listener's is the one the client named
 port is not one that a client could use.
 """
 
+from http import HTTPStatus
+
 from sidecar.config.address import split_authority
 from sidecar.config.model import RequestRedirect
 from sidecar.errors import BadRequest
@@ -16,9 +18,11 @@ _WELL_KNOWN = {"http": "80", "https": "443"}
 def request_redirect(spec: RequestRedirect, path: str) -> Filter:
     """Answer with `Location`. Raises ConfigError."""
     new_path = path_modifier(spec.path, f"{path}.path")
+    reason = HTTPStatus(spec.status_code).phrase.encode()
 
     async def redirect_request(request: Request, forward: Handler) -> Response:  # noqa: ARG001 - the shape of a filter
-        return Response(spec.status_code, [(b"Location", _location(spec, new_path, request))])
+        location = _location(spec, new_path, request)
+        return Response(spec.status_code, [(b"Location", location), (b"Content-Length", b"0")], reason=reason)
 
     return redirect_request
 

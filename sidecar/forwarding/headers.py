@@ -31,6 +31,7 @@ HOP_BY_HOP = frozenset(
 FORWARDED = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip"}
 )
+_UNTOUCHABLE = frozenset({b"host", b"content-length"})  # a nomination would let a client smuggle a request
 _MEMO_LIMIT = 1024
 
 
@@ -172,8 +173,9 @@ class _Notes:
             self.parts.append(b"%b: %b\r\n" % (name, value))
 
     def drop_nominated(self) -> None:
-        """Fields that `Connection` names end here, whatever they are."""
-        self.parts[1:] = [part for part in self.parts[1:] if part.partition(b":")[0].lower() not in self.nominated]
+        """Fields that `Connection` names end here, but those that say where the message goes and where it ends."""
+        gone = self.nominated - _UNTOUCHABLE
+        self.parts[1:] = [part for part in self.parts[1:] if part.partition(b":")[0].lower() not in gone]
 
     def add_own(self) -> None:
         """The fields that this hop writes."""

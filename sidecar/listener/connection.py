@@ -22,6 +22,7 @@ class NoAccessLog(AbstractAccessLogger):
 
     @property
     def enabled(self) -> bool:
+        """Off."""
         return False
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
@@ -37,6 +38,7 @@ class Written(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool | None:
+        """Whether the connection lives on."""
         return self._keep
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -91,6 +93,7 @@ class Tail:
         self.data = bytearray()
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Keep what comes."""
         self.data += data
         return False, b""
 

@@ -111,7 +111,7 @@ class Recorder:
         authority = arrival.authority if len(arrival.authority) <= _LONGEST_KEPT else ""
         error_type = None if answer.cancelled else _server_error(answer)
         facts = (
-            arrival.method, arrival.scheme, authority, request.version, kept_agent, request.route, request.cluster,
+            arrival.method[:_LONGEST_KEPT], arrival.scheme, authority, request.version, kept_agent, request.route, request.cluster,
             answer.status, error_type, answer.flag,
         )  # fmt: skip
         shape = self._servers.get(facts)
@@ -142,7 +142,7 @@ class Recorder:
         kept = authority if len(authority) <= _LONGEST_KEPT else ""
         error_type = _client_error(attempt, answer)
         facts = (
-            request.method, attempt.scheme, kept, attempt.cluster, attempt.address, attempt.resend, attempt.status,
+            request.method[:_LONGEST_KEPT], attempt.scheme, kept, attempt.cluster, attempt.address, attempt.resend, attempt.status,
             error_type,
         )  # fmt: skip
         shape = self._clients.get(facts)
@@ -164,7 +164,7 @@ class Recorder:
         """The name's first word and the attributes of the method."""
         if method in self._methods:
             return method, [("http.request.method", method)]
-        original = clean(method[:_LONGEST_KEPT])
+        original = clean(method)
         return "HTTP", [("http.request.method", "_OTHER"), ("http.request.method_original", original)]
 
     def _server_shape(self, facts: ServerFacts) -> Shape:

@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
                 raise UpstreamProtocol("101 Switching Protocols that nobody asked for")
             exchange.upgraded = True
         exchange.status, exchange.reason, exchange.headers = status, reason, fields
-        if not self._parser.should_keep_alive():
+        if not self._parser.should_keep_alive() and not (exchange.method == "HEAD" and self._head_persists(fields)):
             self._reusable = False
         if exchange.method == "HEAD" and not exchange.upgraded:  # the parser cannot be told that no body follows
             self._parser = httptools.HttpResponseParser(self)
@@ -257,6 +257,11 @@ class Connection(asyncio.Protocol):
             raise UpstreamProtocol(f"more than {MAX_INTERIM} interim responses")
         if exchange.interim is not None:
             exchange.interim(status, reason, fields)
+
+    def _head_persists(self, fields: RawHeaders) -> bool:
+        """The parser, which waits for the body of a response to HEAD, cannot say: RFC 9112 §9.3 does."""
+        closes = any(name.lower() == b"connection" and b"close" in value.lower() for name, value in fields)
+        return self._parser.get_http_version() == "1.1" and not closes
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.complete = True

@@ -10,7 +10,8 @@ import yaml
 
 import sidecar
 from deploy.helm.schema import VALUES_SCHEMA, combined
-from sidecar.config.model import Config, Duration
+from sidecar.config import load as configuration
+from sidecar.config.model import Config
 from tests.support import helm
 
 CI_VALUES = sorted((helm.CHARTS / "sidecar" / "ci").glob("*-values.yaml"))
@@ -22,8 +23,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def config_of(objects: list[dict[str, Any]]) -> Config:
     (config_map,) = helm.of_kind(objects, "ConfigMap")
-    settings = yaml.safe_load(config_map["data"]["sidecar.yaml"])
-    return msgspec.convert(settings, Config, dec_hook=lambda _type, value: Duration.parse(value))
+    return configuration.load_text(config_map["data"]["sidecar.yaml"].encode(), "sidecar.yaml")
 
 
 @pytest.mark.parametrize("chart", ["sidecar", "example-app"])

@@ -25,8 +25,11 @@ async def test_the_wait_ends_with_the_first_list() -> None:
 async def test_an_empty_list_is_a_list() -> None:
     of = unlisted()
     of.update((), problem="no such Service", exists=False)
+    assert of.listed
     assert await of.wait_ready(0)
 
 
 async def test_the_wait_is_capped() -> None:
-    assert not await unlisted().wait_ready(0.001)
+    of = unlisted()
+    assert not await of.wait_ready(0.001)
+    assert not of.listed

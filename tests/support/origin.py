@@ -6,7 +6,6 @@ for the bytes. What a script sends is sent as it is: nothing here knows whether 
 
 import asyncio
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
@@ -196,5 +195,3 @@ def unused_address() -> str:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
-
-LINGER_ZERO = struct.pack("ii", 1, 0)

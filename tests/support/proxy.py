@@ -5,9 +5,11 @@ held, no upstream or downstream connection is open, no task is left, and nothing
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from sidecar.clusters.cluster import Cluster
@@ -44,8 +46,11 @@ def forward(**listener: object) -> Data:
 class Running:
     """The proxy under test with its addresses."""
 
-    def __init__(self, proxy: Proxy, addresses: list[str], task: "asyncio.Task[None]") -> None:
+    def __init__(
+        self, proxy: Proxy, addresses: list[str], task: "asyncio.Task[None]", file: Path | None = None
+    ) -> None:
         self.proxy = proxy
+        self.file = file
         self.addresses = addresses
         self.task = task
 
@@ -86,9 +91,13 @@ class Running:
         """Wait until no lease is held and no upstream connection carries a request."""
         await eventually(lambda: not self.inflight and not self.active, "leases or busy connections are left over")
 
-    def apply(self, data: Data) -> None:
-        """Reload with another configuration (its addresses must be as configured, not as bound)."""
-        self.proxy.reload_with(parse(data))
+    async def reload(self, data: Data) -> None:
+        """Write another configuration to the proxy's file, have it reloaded, and wait until it is in force."""
+        assert self.file is not None, "running_proxy was given no folder"
+        before = self.proxy.config
+        self.file.write_text(json.dumps(data))
+        self.proxy.reload.set()
+        await eventually(lambda: self.proxy.config is not before, "the configuration was not reloaded")
 
 
 async def eventually(condition: Callable[[], object], failure: str, within: float = WITHIN) -> None:
@@ -114,12 +123,20 @@ class _Errors(logging.Handler):
 
 
 @asynccontextmanager
-async def running_proxy(config: Data | Config, environ: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
-    """Run a proxy, wait until it takes requests, and in the end stop it and look for what it left."""
+async def running_proxy(
+    config: Data | Config, environ: Mapping[str, str] | None = None, *, folder: Path | None = None
+) -> AsyncIterator[Running]:
+    """Run a proxy, wait until it takes requests, and in the end stop it and look for what it left.
+
+    `folder`: the configuration is written there and can be reloaded.
+    """
     loop = asyncio.get_running_loop()
     before = asyncio.all_tasks()
     whole = parse(config) if isinstance(config, dict) else config
-    proxy = Proxy(whole, config_path=None, environ=environ or {})
+    file = folder / "sidecar.yaml" if folder is not None else None
+    if file is not None:
+        file.write_text(json.dumps(config))
+    proxy = Proxy(whole, config_path=str(file) if file else None, environ=environ or {})
     ready: asyncio.Future[list[str]] = loop.create_future()
     errors = _Errors()
     logging.getLogger().addHandler(errors)
@@ -128,7 +145,7 @@ async def running_proxy(config: Data | Config, environ: Mapping[str, str] | None
         await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
-        running = Running(proxy, ready.result(), task)
+        running = Running(proxy, ready.result(), task, file)
         yield running
         await _settled(running)
         budgets = {pool._budget for pool in running.pools()}  # kept: the clusters are forgotten when it stops

@@ -28,7 +28,10 @@ ASK = request()
 def hosts(*weights: float, seed: int = 1) -> list[Host]:
     """Candidates as `members` prepares them."""
     dice = random.Random(seed)
-    made = [Host(Endpoint(address=address(at)), CountingPool(), dice.random()) for at in range(len(weights))]
+    made = [
+        Host(Endpoint(address=address(at), weight=round(weight)), CountingPool(), dice.random())
+        for at, weight in enumerate(weights)
+    ]
     weigh(made, weights)
     return made
 

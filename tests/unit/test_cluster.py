@@ -94,6 +94,12 @@ def test_a_retry_goes_back_to_a_tried_endpoint_where_all_were_tried() -> None:
     assert attempt(cluster(Clock(), endpoints(1)), OK, tried=[A])[0] == A
 
 
+def test_the_caller_can_ask_whether_an_untried_endpoint_is_left() -> None:
+    of = cluster(Clock(), endpoints(2))
+    assert of.has_untried([A])
+    assert not of.has_untried([A, B])
+
+
 def test_the_first_request_beyond_the_limit_is_refused_at_once() -> None:
     of = cluster(Clock(), endpoints(3), circuit_breakers=CircuitBreakers(max_requests=2))
     held = [of.lease(request()) for _ in range(2)]
@@ -379,6 +385,13 @@ def test_the_first_failure_makes_an_endpoint_dearer_than_its_peers_however_fast_
         attempt(of, Responded(200, 0.1), tried=[A])
     attempt(of, outcome, tried=[B, C])
     assert used(of) == {B, C}
+
+
+def test_an_endpoint_that_terminates_is_not_ejected_for_refusing_what_was_on_its_way() -> None:
+    of = cluster(Clock(), endpoints(2))
+    leases = [of.lease(request(), tried=[B]) for _ in range(5)]
+    of.update((Endpoint(address=A, ready=False, terminating=True), Endpoint(address=B)))
+    assert [lease.finish(ConnectFailed()) for lease in leases] == [None] * 5
 
 
 # --- slow start -------------------------------------------------------------------------------------------------------

@@ -246,6 +246,7 @@ async def test_the_log_has_one_line_a_minute_and_counts_the_rest(
         ("None", "it returned NoneType, expected Response"),
         ("'text'", "it returned str, expected Response"),
         ("Response('200')", "its response has the status '200', expected 200 to 599"),
+        ("Response(101)", "its response has the status 101, expected 200 to 599"),
         ("Response(1000)", "its response has the status 1000, expected 200 to 599"),
         ("Response(200, body='text')", "a body is str, expected bytes or an async iterator of bytes"),
         ("Response(200, [('X', 'y')])", "a header of its response is not a pair of bytes without line breaks"),
@@ -553,3 +554,31 @@ async def test_a_request_body_that_the_filter_makes_is_contained_too_and_the_cli
 async def test_code_that_exits_does_not_end_the_sidecar(context: FilterContext) -> None:
     write(context, "async def it(request, forward): raise SystemExit(1)")
     await failed(make(context), Upstream())
+
+
+@pytest.mark.parametrize(
+    ("answer", "method", "reason", "headers"),
+    [
+        ("Response(403, [(b'X', b'1')], b'no')", "GET", b"Forbidden", [(b"X", b"1"), (b"Content-Length", b"2")]),
+        ("Response(200)", "GET", b"OK", [(b"Content-Length", b"0")]),
+        ("Response(200, [(b'content-length', b'9')], b'no')", "GET", b"OK", [(b"Content-Length", b"2")]),
+        ("Response(200, [(b'Content-Length', b'9')])", "HEAD", b"OK", [(b"Content-Length", b"9")]),
+        ("Response(304, [(b'Content-Length', b'9')])", "GET", b"Not Modified", [(b"Content-Length", b"9")]),
+        ("Response(204, [(b'Content-Length', b'0')])", "GET", b"No Content", []),
+        ("Response(299, reason=b'Fine')", "GET", b"Fine", [(b"Content-Length", b"0")]),
+        ("Response(299)", "GET", b"", [(b"Content-Length", b"0")]),
+    ],
+)
+async def test_a_response_of_the_filters_own_is_given_framing_and_reason(
+    context: FilterContext, answer: str, method: str, reason: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    write(context, f"async def it(request, forward): return {answer}")
+    response = await make(context)(request(method=method), Upstream())
+    assert (response.reason, response.headers) == (reason, headers)
+
+
+async def test_a_switch_of_protocols_from_upstream_passes(context: FilterContext) -> None:
+    write(context, "async def it(request, forward): return await forward(request)")
+    switch = Response(101, [(b"Upgrade", b"websocket")])
+    assert await make(context)(request(), Upstream(switch)) is switch
+    assert switch.headers == [(b"Upgrade", b"websocket")]

@@ -44,7 +44,7 @@ def test_retries_never_exceed_the_budget_at_the_moment_they_begin(
     limits = CircuitLimits(CircuitBreakers(retry_budget_percent=percent, min_retry_concurrency=least))
     for begin, inflight in steps:
         if begin and limits.begin_retry(inflight):
-            assert limits.retries < max(least, percent / 100 * inflight) + 1
+            assert limits.retries <= max(least, percent * inflight / 100)
         elif not begin and limits.retries:
             limits.end_retry()
         assert limits.retries >= 0
