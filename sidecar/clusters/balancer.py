@@ -22,7 +22,7 @@ SAME_WEIGHTED = (
 )
 FAST = 0.001  # seconds: a latency below this is no merit
 PENALTY = 100.0  # factor on the load of an endpoint that asked to be left alone
-_DEFERRALS = 4  # how often a turn is put off before it is lost
+_DEFERRALS = 4  # how often turns are put off before they are lost, until one is taken again
 _DEBT = 4  # turns that an endpoint can owe for those of others
 _REDRAWS = 4  # draws that may hit a tried endpoint before all candidates are looked at
 
@@ -38,7 +38,8 @@ class Rotation:
     """Whose turn it is: one after the other where weights are equal, else earliest deadline first (as Envoy's EDF).
 
     With unequal weights a turn may be deferred: who takes it in place of another pays with its own next turn, and the
-    other stays first in line, so that weights hold over time. Both are bounded: no flood follows a bad time.
+    other stays first in line, so that weights hold over time. Both are bounded: no flood follows a bad time, and while
+    it lasts the others have their turns.
     """
 
     __slots__ = ("_at", "_clock", "_heap", "_order")
@@ -81,13 +82,14 @@ class Rotation:
         if self._order:
             self._at = self._at + 1 if self._at + 1 < len(self._order) else 0
             return
-        taker.due = min(taker.due, self._clock + _DEBT * taker.period) + taker.period
-        if taker is not turn:
+        if taker is turn:
+            turn.deferred = 0
+        elif turn.deferred < _DEFERRALS:
             turn.deferred += 1
-            if turn.deferred < _DEFERRALS:
-                return
+        else:
             turn.due += turn.period
-        turn.deferred = 0
+            return
+        taker.due = min(taker.due, self._clock + _DEBT * taker.period) + taker.period
 
     def _remaining(self) -> dict[Host, float]:
         """Of each endpoint, the part of its period until its turn."""
@@ -259,7 +261,7 @@ class TwoChoices:
         if slow > other * self._same or other > slow * self._same:
             return second if rival * other < (load + first.unit) * slow else first
         # Equally fast: the turn stands unless the other, with this request, is no busier than the first is without it.
-        return second if rival < load else first
+        return second if rival <= load else first
 
     def _best(self, hosts: Sequence[Host], now: float) -> Host:
         return min(hosts, key=lambda host: score(host, now, latency=self._latency))

@@ -59,7 +59,7 @@ class Host:
         self.weight = 1.0  # with that share
         self.period = 1.0  # 1 / weight
         self.due = 0.0  # when its turn comes, in the rotation's own time
-        self.deferred = 0  # how often this turn was put off
+        self.deferred = 0  # how often in a row its turn was put off
         self.unit = 1.0  # what one request in flight means beside an endpoint of average weight
 
     def latency(self, now: float) -> float:

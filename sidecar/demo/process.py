@@ -5,6 +5,7 @@ for the message that is needed when one does not start.
 """
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections import deque
@@ -49,10 +50,10 @@ class Process:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            if not self._output.ended.is_set():
+            with contextlib.suppress(ProcessLookupError):
                 self._transport.terminate()
-                async with asyncio.timeout(_END_WITHIN):
-                    await self._output.ended.wait()
+            async with asyncio.timeout(_END_WITHIN):
+                await self._output.ended.wait()
         except TimeoutError:
             await self.kill()
         finally:
@@ -72,8 +73,8 @@ class Process:
         """Wait until it says that it is ready; raises StartError with its last words."""
         output = self._output
         try:
-            async with asyncio.timeout(_START_WITHIN), output.changed:
-                await output.changed.wait_for(lambda: output.address or output.ended.is_set())
+            async with asyncio.timeout(_START_WITHIN):
+                await output.settled.wait()
         except TimeoutError:
             raise StartError(f"{self.name} was not ready within {_START_WITHIN:g} s{self._last_words()}") from None
         if not output.address:
@@ -83,7 +84,8 @@ class Process:
 
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
-        self._transport.kill()
+        with contextlib.suppress(ProcessLookupError):
+            self._transport.kill()
         await self._output.ended.wait()
 
     async def ended(self) -> None:
@@ -93,3 +95,31 @@ class Process:
     def _last_words(self) -> str:
         lines = self.lines[-10:]
         return "".join(f"\n  | {line}" for line in lines) if lines else "; it said nothing"
+
+
+class _Output(asyncio.SubprocessProtocol):
+    """Reads standard error line by line."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.lines: deque[str] = deque(maxlen=_MOST_LINES)
+        self.settled = asyncio.Event()  # ready or ended
+        self.ended = asyncio.Event()
+        self._rest = b""
+
+    def pipe_data_received(self, _fd: int, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-_MOST_LINE:]
+        for line in lines:
+            text = line.decode("utf-8", "backslashreplace").rstrip()[:_MOST_LINE]
+            self.lines.append(text)
+            if text.startswith(_READY):
+                self.address = text.removeprefix(_READY)
+                self.settled.set()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The process has ended and all it wrote was read."""
+        if self._rest:
+            self.lines.append(self._rest.decode("utf-8", "backslashreplace"))
+        self.ended.set()
+        self.settled.set()

@@ -1,9 +1,12 @@
-"""What a reflector asks for and answers: paths, selectors, timing, watch events, status. Pure."""
+"""What a reflector asks for and answers: paths, selectors, timing, watch events, status. Does nothing itself."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from sidecar.discovery.kubernetes_client import ApiError
+from sidecar.discovery.manifests import SERVICE_LABEL
+
+_MOST_NAMES = 100  # in one selector
 
 State: TypeAlias = Literal["listing", "watching", "backoff", "forbidden"]
 
@@ -41,7 +44,9 @@ class Collection:
         """The query that selects the Services."""
         if self.service is not None:
             return {"fieldSelector": f"metadata.name={self.service}"}
-        return {"labelSelector": f"kubernetes.io/service-name in ({','.join(sorted(services))})"}
+        if len(services) > _MOST_NAMES:
+            return {"labelSelector": SERVICE_LABEL}  # all of the namespace, since a URL has its limits
+        return {"labelSelector": f"{SERVICE_LABEL} in ({','.join(sorted(services))})"}
 
     @property
     def rule(self) -> str:

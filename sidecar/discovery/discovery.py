@@ -18,7 +18,14 @@ from sidecar.config.model import Cluster, Kubernetes, KubernetesSpec
 from sidecar.discovery.collection import Collection, NamespaceStatus, Timing
 from sidecar.discovery.dns import DnsSource
 from sidecar.discovery.file import FileSource
-from sidecar.discovery.kubeconfig import NOT_FOUND, SERVICE_ACCOUNT, find_access, own_namespace
+from sidecar.discovery.kubeconfig import (
+    NOT_FOUND,
+    SERVICE_ACCOUNT,
+    Kubeconfig,
+    check_kubeconfig,
+    find_access,
+    own_namespace,
+)
 from sidecar.discovery.kubernetes import KubernetesSource, Surroundings
 from sidecar.discovery.kubernetes_client import ApiError, KubernetesClient
 from sidecar.discovery.reflector import Reflector
@@ -97,6 +104,12 @@ class Discovery:
     def available(self) -> bool:
         """Whether there is any Kubernetes configuration; whether it works shows when it is used."""
         return find_access(self._settings, self._environ, self._service_account) is not None
+
+    def check(self) -> None:
+        """Raise ConfigError for a kubeconfig that cannot work, saying what to do; for those who need a cluster."""
+        access = find_access(self._settings, self._environ, self._service_account)
+        if isinstance(access, Kubeconfig):
+            check_kubeconfig(access)
 
     @property
     def namespace(self) -> str:

@@ -54,11 +54,19 @@ def find_access(settings: Kubernetes, environ: Mapping[str, str], folder: Path =
 
 
 def own_namespace(settings: Kubernetes, access: Access | None) -> str:
-    """The namespace setting, else the service account's or the context's, else `default`. Raises ConfigError."""
+    """The namespace setting, else the service account's or the context's, else `default`.
+
+    Raises ConfigError for a kubeconfig of the settings; a bad `KUBECONFIG` variable hurts only those who need a cluster.
+    """
     if settings.namespace:
         return settings.namespace
     if isinstance(access, Kubeconfig):
-        return check_kubeconfig(access).namespace
+        try:
+            return check_kubeconfig(access).namespace
+        except ConfigError:
+            if settings.kubeconfig:
+                raise
+            return "default"
     if access is not None:
         try:
             return (access.folder / "namespace").read_text(encoding="utf-8").strip() or "default"

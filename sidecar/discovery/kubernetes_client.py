@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from sidecar import __version__
 from sidecar.discovery.kubeconfig import Access, InCluster, check_kubeconfig
@@ -174,12 +176,10 @@ class KubernetesClient:
                 f"API server {self.server}: its certificate is not trusted: {error.certificate_error}"
             ) from error
         except aiohttp.ClientConnectorError as error:
-            raise ApiError(
-                f"API server {self.server} is unreachable: {error.os_error.strerror or error.os_error}"
-            ) from error
+            raise ApiError(f"API server {self.server} is unreachable: {_reason(error.os_error)}") from error
         except TimeoutError as error:
             raise ApiError(f"API server {self.server} does not answer") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise ApiError(f"API server {self.server}: the connection failed: {_one_line(error)}") from error
 
 
@@ -215,6 +215,11 @@ async def _refusal(response: aiohttp.ClientResponse, server: str) -> ApiError:
         status=response.status,
         retry_after=float(waits) if waits.isdigit() and len(waits) < 6 else None,
     )
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words, which asyncio and aiohttp replace; resolver errors are negative and keep theirs."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from aiohttp import StreamReader, web
 
 from sidecar.errors import BadRequest, LoopDetected
+from sidecar.forwarding.headers import nominations
 from sidecar.model import Address, Headers, Origin, Request
 
 Networks: TypeAlias = Sequence[IPv4Network | IPv6Network]
@@ -64,7 +65,7 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
     if "Via" in fields and loops(fields.getall("Via"), origin.via.decode()):
         raise LoopDetected("the request came through this listener before: its name stands in Via (RFC 9110 §7.6.3)")
     upgrade = fields.get("Upgrade")
-    if upgrade is not None and "upgrade" not in fields.get("Connection", "").lower():
+    if upgrade is not None and b"upgrade" not in nominations(_joined(fields.getall("Connection", ()))):
         upgrade = None
     version = "1.1" if incoming.version.minor else "1.0"
     request = Request(
@@ -84,6 +85,10 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
     if method != "CONNECT":
         _body(request, incoming, body_timeout, max_body)
     return request
+
+
+def _joined(values: Sequence[str]) -> bytes:
+    return ",".join(values).encode("utf-8", "surrogateescape")
 
 
 def loops(via: Sequence[str], own: str) -> bool:
@@ -113,6 +118,9 @@ def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, st
     host = hosts[0] if hosts else ""
     target = raw.encode("utf-8", "surrogateescape")
     if method == "CONNECT":
+        name, _, port = raw.rpartition(":")
+        if not name or not port.isdecimal():
+            raise BadRequest("the target of CONNECT is no host:port (RFC 9110 §9.3.6)")
         return target, raw, ""
     if target.startswith(b"/") or target == b"*":
         return target, host, ""

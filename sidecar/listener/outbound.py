@@ -2,10 +2,12 @@
 
 from typing import Protocol
 
+from sidecar.forwarding.headers import HOP_BY_HOP, nominations
 from sidecar.listener.answers import reason_phrase
-from sidecar.model import Headers, RawHeaders, Request, Response
+from sidecar.model import RawHeaders, Request, Response
 
 BODYLESS = frozenset({204, 304})
+_INTERIM_ENDS = HOP_BY_HOP | {b"content-length"}  # a 1xx response has no body
 
 
 class Sink(Protocol):
@@ -37,9 +39,8 @@ def is_bodyless(response: Response, request: Request) -> bool:
 
 def interim(status: int, reason: bytes, headers: RawHeaders) -> bytes:
     """The bytes of a 1xx response."""
-    kept = Headers(headers)
-    kept.discard("connection", "keep-alive", "transfer-encoding", "content-length", "upgrade")
-    lines = b"".join(b"%b: %b\r\n" % pair for pair in kept)
+    gone = _INTERIM_ENDS.union(*(nominations(value) for name, value in headers if name.lower() == b"connection"))
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers if pair[0].lower() not in gone)
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)
 
 

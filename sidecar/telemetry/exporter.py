@@ -56,7 +56,7 @@ class OtlpExporter:
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._closing = asyncio.Event()
-        self._sending = asyncio.Lock()
+        self._sending: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._down = False
         self._partial = False
@@ -86,20 +86,24 @@ class OtlpExporter:
                     await self._enough.wait()
             except TimeoutError:
                 pass
-            async with self._sending:
-                await self._send_batch()
-                while self._enough.is_set() and not self._closing.is_set():
-                    await self._send_batch()
+            self._sending = asyncio.get_running_loop().create_task(self._send_due(), name="span-post")
+            # A POST on its way outlives our cancellation: `aclose` waits for it, where sending it twice would be the alternative.
+            await asyncio.shield(self._sending)
 
     async def aclose(self, within: float) -> None:
         """Send what is queued, `within` seconds at most and without retries; the rest is counted as dropped."""
         self._closing.set()
         try:
-            async with asyncio.timeout(within), self._sending:
+            async with asyncio.timeout(within):
+                if self._sending is not None:
+                    await asyncio.wait((self._sending,))
                 while self._queue and await self._send_batch():
                     pass
         except TimeoutError:
             pass
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait((self._sending,))
         if self._spans:
             self._metrics.spans_dropped(self._spans, "shutdown")
             log.warning(
@@ -134,6 +138,12 @@ class OtlpExporter:
             self._some.clear()
         if self._spans < settings.batch_spans and self._bytes < settings.batch_bytes:
             self._enough.clear()
+
+    async def _send_due(self) -> None:
+        """One batch, and whole ones as long as there are."""
+        await self._send_batch()
+        while self._enough.is_set() and not self._closing.is_set():
+            await self._send_batch()
 
     async def _send_batch(self) -> bool:
         """Post one batch, trying again where the specification allows; whether it was delivered."""

@@ -97,6 +97,13 @@ class Exchange:
             self.connection.pause()
         self.wake()
 
+    def finish(self) -> None:
+        """The response is whole; what is paused for the reader goes on, for the reader will not resume what is complete."""
+        self.complete = True
+        if self.size >= HIGH_WATER:
+            self.connection.resume()
+        self.wake()
+
     def fail(self, error: ProxyError) -> None:
         """End the exchange with an error; the connection is dropped. Nothing happens once it is complete."""
         if self.complete or self.error is not None:

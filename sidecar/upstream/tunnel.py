@@ -1,6 +1,6 @@
 """A byte tunnel between two transports, after 101 or CONNECT: no parsing, back-pressure, half-close.
 
-The downstream's transport keeps serving the protocol it had before: that one learns of the end of the connection.
+The protocols that the transports had before learn of the end of their connections.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class Splice:
         """
         down = cast("asyncio.Transport", downstream)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        up_end, down_end = _End(self._upstream, done, None), _End(down, done, down.get_protocol())
+        up_end, down_end = _End(self._upstream, done), _End(down, done)
         up_end.other, down_end.other = down_end, up_end
         self._upstream.set_protocol(up_end)
         down.set_protocol(down_end)
@@ -61,14 +61,12 @@ class _End(asyncio.Protocol):
 
     other: "_End"
 
-    def __init__(
-        self, transport: asyncio.Transport, done: "asyncio.Future[None]", before: asyncio.BaseProtocol | None
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, done: "asyncio.Future[None]") -> None:
         self.transport = transport
         self.carried = 0
         self.ended = False  # it sends no more
         self._done = done
-        self._before = before
+        self._before = transport.get_protocol()
 
     def data_received(self, data: bytes) -> None:
         self.carried += len(data)
@@ -94,8 +92,7 @@ class _End(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.shut()
-        if self._before is not None:
-            asyncio.get_running_loop().call_soon(self._before.connection_lost, exc)
+        asyncio.get_running_loop().call_soon(self._before.connection_lost, exc)
 
     def shut(self) -> None:
         """Close both ends once what is buffered has gone out."""

@@ -42,9 +42,11 @@ def metrics() -> str:
 def test_a_streaming_list_brings_endpoints_and_their_changes(team: Team) -> None:
     team.install()
     team.create_service("orders")
+    before = team.plane.requests("LIST", "endpointslices")
     with upstream("a") as a, upstream("b") as b, team.sidecar():
         take_over(team, a, "a")
         take_over(team, b, "b")
+    assert team.plane.requests("LIST", "endpointslices") == before
 
 
 @pytest.mark.usefixtures("plain_lists_only")
@@ -53,9 +55,11 @@ def test_a_plain_list_brings_endpoints_and_their_changes(team: Team) -> None:
         team.plane.call("GET", f"{SLICES.format(team.name)}?{STREAMING_LIST}")
     team.install()
     team.create_service("orders")
+    before = team.plane.requests("LIST", "endpointslices")
     with upstream("a") as a, upstream("b") as b, team.sidecar():
         take_over(team, a, "a")
         take_over(team, b, "b")
+    assert team.plane.requests("LIST", "endpointslices") == before + 1
 
 
 def test_an_expired_version_makes_a_new_list_and_loses_nothing(team: Team) -> None:

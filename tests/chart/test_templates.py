@@ -62,7 +62,7 @@ def test_the_template_renders_what_the_generator_makes(charts: Path, tmp_path: P
     chosen = settings(values)
     assert spec["initContainers"] == [container.container(chosen)]
     assert spec["volumes"][:-1] == container.volumes(values.get("fullnameOverride", "web-sidecar"))
-    assert spec["containers"][0]["env"][:-1] == container.app_environment(chosen)
+    assert spec["containers"][0]["env"][:-2] == container.app_environment(chosen)
 
 
 def test_the_values_and_the_settings_have_the_same_defaults() -> None:

@@ -11,8 +11,8 @@ from tests.support.proxy import eventually, forward, reverse, running_proxy
 HOST = b"Host: shop.example\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 EXPECT = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-UPGRADE = b"GET /chat HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: echo/1\r\nX-Key: 1\r\n\r\n"
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\nX-Reply: 2\r\n\r\n"
+UPGRADE = b"GET /chat HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nX-Key: 1\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Reply: 2\r\n\r\n"
 
 
 # --- interim responses ----------------------------------------------------------------------------------------------
@@ -45,7 +45,6 @@ async def test_final_status_instead_of_100_closes_the_connection_since_the_body_
             await one.send(EXPECT)
             answer = await one.response()
             assert (answer.status, answer.body, answer.values(b"connection")) == (413, b"no", [b"close"])
-            assert await one.ended_whole()
         await asyncio.wait_for(origin.connections[0].gone.wait(), 5)
 
 
@@ -119,7 +118,7 @@ async def test_upgrade_becomes_a_byte_tunnel_with_early_bytes_and_half_close() -
             await one.send(UPGRADE)
             head = await one.head()
             assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
-            assert b"Upgrade: echo/1\r\nX-Reply: 2\r\n" in head
+            assert b"Upgrade: websocket\r\nX-Reply: 2\r\n" in head
             assert b"Connection: Upgrade\r\n" in head
             assert await one.exactly(5) == b"early"
             await one.send(b"\x00\xff\r\n\r\n")
@@ -128,7 +127,7 @@ async def test_upgrade_becomes_a_byte_tunnel_with_early_bytes_and_half_close() -
             one.half_close()
             assert await one.end() == b" and bye"
         sent = origin.received
-        assert b"Connection: Upgrade\r\nUpgrade: echo/1\r\n" in sent
+        assert b"Connection: Upgrade\r\nUpgrade: websocket\r\n" in sent
         await proxy.quiet()
         assert proxy.idle == 0
 
@@ -152,6 +151,20 @@ async def test_refused_upgrade_is_an_ordinary_response_and_the_connection_lives_
         await one.send(UPGRADE + GET)
         assert [(await one.response()).body for _ in range(2)] == [b"ok", b"ok"]
         assert len(origin.connections) == 1
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+async def test_refused_upgrade_with_a_body_keeps_body_and_connection(pieces: int) -> None:
+    head = b"POST / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\n"
+    whole = head + b"hello"
+    cuts = {1: [whole], 2: [head, b"hello"], 3: [head[:40], head[40:] + b"he", b"llo"]}[pieces]
+    async with Origin() as origin, running_proxy(reverse(origin.address)) as proxy, client(proxy.address) as one:
+        for _ in range(3):
+            for piece in cuts:
+                await one.send(piece)
+                await asyncio.sleep(0.01)
+            assert (await one.response()).body == b"ok"
+        assert [request.body for request in origin.requests] == [b"hello"] * 3
 
 
 async def test_upgrade_needs_the_connection_field() -> None:

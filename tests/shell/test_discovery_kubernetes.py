@@ -1,6 +1,5 @@
 """Services as sources: ports, address families, external names, and the ladder when the API server is away."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -118,12 +117,14 @@ async def test_without_the_right_to_read_services_an_empty_list_is_told_with_the
 
 async def test_only_reachable_address_families_are_used(api: FakeApiServer, tmp_path: Path) -> None:
     api.put_slice("shop", "orders-6", "orders", [("fd00::1", 8080)], family="IPv6")
-    async with discovery_for(api.kubeconfig(tmp_path / "c"), families=("IPv4",)) as discovery:
-        async with following(discovery.source(service("orders"))) as found:
-            snapshot = await found.until(lambda one: one.last.problem)
-            assert "address family" in snapshot.problem
-            api.put_slice("shop", "orders-4", "orders", [("10.0.0.1", 8080)])
-            await found.has("10.0.0.1:8080")
+    async with (
+        discovery_for(api.kubeconfig(tmp_path / "c"), families=("IPv4",)) as discovery,
+        following(discovery.source(service("orders"))) as found,
+    ):
+        snapshot = await found.until(lambda one: one.last.problem)
+        assert "address family" in snapshot.problem
+        api.put_slice("shop", "orders-4", "orders", [("10.0.0.1", 8080)])
+        await found.has("10.0.0.1:8080")
 
 
 async def test_an_external_name_is_followed_in_dns(api: FakeApiServer, tmp_path: Path) -> None:
@@ -201,12 +202,14 @@ async def test_a_list_that_takes_long_is_not_waited_for(api: FakeApiServer, tmp_
     )
     api.frozen = True
     names = Names(**{"orders.shop.svc.cluster.local.": ("10.96.0.1",)})
-    async with discovery_for(None, settings=settings, resolver=names) as discovery:
-        async with asyncio.timeout(12), following(discovery.source(service("orders", 80))) as found:
-            await api.until(lambda: len(api.requests) >= 2)  # the list, and the Service
-            api.frozen = False
-            api.put_slice("shop", "orders-a", "orders", [("10.0.0.1", 8080)])
-            await found.has("10.0.0.1:8080")
+    async with (
+        discovery_for(None, settings=settings, resolver=names) as discovery,
+        following(discovery.source(service("orders", 80))) as found,
+    ):
+        await api.until(lambda: len(api.requests) >= 2)  # the list, and the Service
+        api.frozen = False
+        api.put_slice("shop", "orders-a", "orders", [("10.0.0.1", 8080)])
+        await found.has("10.0.0.1:8080")
 
 
 async def test_without_the_api_server_the_clusters_dns_serves(tmp_path: Path) -> None:
@@ -271,7 +274,9 @@ async def test_a_reload_may_follow_a_source_again(api: FakeApiServer, discovery:
 async def test_metrics_are_only_moved_by_what_goes_wrong(api: FakeApiServer, tmp_path: Path) -> None:
     api.put_slice("shop", "orders-a", "orders", [("10.0.0.1", 8080)])
     metrics = CountedMetrics()
-    async with discovery_for(api.kubeconfig(tmp_path / "c"), metrics) as discovery:
-        async with following(discovery.source(service("orders"))) as found:
-            await found.has("10.0.0.1:8080")
+    async with (
+        discovery_for(api.kubeconfig(tmp_path / "c"), metrics) as discovery,
+        following(discovery.source(service("orders"))) as found,
+    ):
+        await found.has("10.0.0.1:8080")
     assert (metrics.relists, metrics.skips) == ({}, {})

@@ -204,7 +204,9 @@ async def test_a_list_that_is_no_list_is_an_error(api: FakeApiServer, discovery:
         b'{"type": "ADDED"}\n',
         b'{"type": "ERROR", "object": {"code": 500, "message": "boom"}}\n',
         b'{"type": "ERROR", "object": {}}\n',
+        b"x" * (5 << 20) + b"\n",
     ],
+    ids=["cut", "nonsense", "list", "no object", "error 500", "error", "without end"],
 )
 async def test_a_line_that_is_no_event_ends_the_watch_and_nothing_else(
     api: FakeApiServer, discovery: Discovery, line: bytes

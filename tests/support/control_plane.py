@@ -130,6 +130,13 @@ class ControlPlane:
             raise ApiError(answer.status, text)
         return dict(json.loads(text)) if text.startswith("{") else {"text": text}
 
+    def requests(self, verb: str, resource: str) -> int:
+        """How many requests of this kind the server has answered since its start, as its own metrics tell."""
+        wanted = (f'resource="{resource}"', f'verb="{verb}"')
+        lines = self.call("GET", "/metrics")["text"].splitlines()
+        counts = [line for line in lines if line.startswith("apiserver_request_total{")]
+        return sum(int(line.rsplit(" ", 1)[1]) for line in counts if all(label in line for label in wanted))
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as cluster admin and return what it prints."""
         command = [str(self.assets / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]

@@ -125,7 +125,7 @@ class FakeApiServer:
         ports: list[dict[str, Any]] | None = None,
         family: str = "IPv4",
     ) -> dict[str, Any]:
-        """Write an EndpointSlice; entries: `(ip, port[, ready[, serving[, terminating]]])` of one port, or raw dicts."""
+        """Write an EndpointSlice; entries: `(ip, port[, ready[, serving[, terminating]]])` of one port, or dicts."""
         entries, numbers = [], set()
         for item in endpoints:
             if isinstance(item, dict):

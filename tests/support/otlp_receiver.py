@@ -6,6 +6,7 @@
 
 import asyncio
 import gzip
+import ssl
 from collections import deque
 from typing import NamedTuple, Self
 
@@ -66,7 +67,7 @@ def partial_success(rejected: int, message: str) -> bytes:
 class OtlpReceiver:
     """Spans are recorded for answers of status 200 only."""
 
-    def __init__(self, path: str = "/v1/traces") -> None:
+    def __init__(self, path: str = "/v1/traces", tls: ssl.SSLContext | None = None) -> None:
         self.spans: list[Received] = []
         self.requests: list[web.BaseRequest] = []
         self.replies: deque[Reply] = deque()  # one for each of the next requests
@@ -74,17 +75,18 @@ class OtlpReceiver:
         self.open.set()
         self.port = 0
         self._path = path
+        self._tls = tls
         self._changed = asyncio.Condition()
-        self._runner = web.ServerRunner(web.Server(self._handle))
+        self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
 
     @property
     def endpoint(self) -> str:
         """For OTEL_EXPORTER_OTLP_ENDPOINT."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, shutdown_timeout=0.1)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

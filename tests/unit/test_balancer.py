@@ -138,16 +138,33 @@ def test_a_deferred_turn_comes_next_and_the_taker_pays() -> None:
     assert [taken[host] for host in made] == pytest.approx([200, 100], abs=2)
 
 
+@pytest.mark.parametrize("every", [2, 4, 10_000])
 @pytest.mark.parametrize("weights", [(2, 1, 1), (1, 1, 2), (1, 50, 3)])
-def test_an_endpoint_passed_over_for_long_comes_back_to_its_weight_without_a_flood(weights: tuple[int, ...]) -> None:
+def test_an_endpoint_passed_over_for_long_comes_back_to_its_weight_without_a_flood(
+    weights: tuple[int, ...], every: int
+) -> None:
     made = hosts(*weights)
     rotation = Rotation()
     rotation.rebuild(made)
+    offered = 0
     for number in range(4000):
         turn = rotation.peek()
-        rotation.take(turn, made[1 + number % 2] if turn is made[0] else turn)
+        offered += turn is made[0]
+        rotation.take(turn, made[1 + number % 2] if turn is made[0] and offered % every else turn)
     number = 100 * sum(weights)
     assert turns(rotation, number)[made[0]] == pytest.approx(100 * weights[0], abs=6 * weights[0])
+
+
+def test_while_an_endpoint_is_passed_over_the_others_have_their_turns() -> None:
+    made = hosts(2, 1, 1)
+    rotation = Rotation()
+    rotation.rebuild(made)
+    heads: Counter[Host] = Counter()
+    for number in range(4000):
+        turn = rotation.peek()
+        heads[turn] += 1
+        rotation.take(turn, made[1 + number % 2] if turn is made[0] else turn)
+    assert heads[made[0]] == pytest.approx(2000, abs=20)
 
 
 # --- dice -------------------------------------------------------------------------------------------------------------

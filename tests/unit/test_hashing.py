@@ -77,6 +77,15 @@ def test_the_ring_does_not_depend_on_its_history(sets: list[set[int]]) -> None:
     assert owners(balancer, 50) == owners(ring([made[at] for at in sets[-1]]), 50)
 
 
+def test_the_ring_stays_as_it_is_while_only_slow_start_shares_change() -> None:
+    made = hosts(1, 1)
+    balancer = ring(made)
+    laid = balancer._ring
+    made[0].weight = 0.5
+    balancer.rebuild(made)
+    assert balancer._ring is laid
+
+
 def test_keys_spread_by_weight() -> None:
     made = hosts(1, 2, 5)
     share = Counter(owners(ring(made), 8000))

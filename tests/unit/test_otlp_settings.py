@@ -1,7 +1,5 @@
 """`OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*` and limits as the specification reads them."""
 
-import ssl
-
 import pytest
 
 from sidecar.errors import ConfigError
@@ -159,9 +157,21 @@ def test_known_methods_can_be_named():
 
 def test_a_readable_authority_makes_a_context(tmp_path):
     authority = tmp_path / "ca.pem"
-    authority.write_bytes(b"".join(_pem(der) for der in ssl.create_default_context().get_ca_certs(binary_form=True)[:1]))
-    assert settings(CERTIFICATE=str(authority)).ssl_context is not None
+    authority.write_text(CERTIFICATE)
+    context = settings(CERTIFICATE=str(authority)).ssl_context
+    assert context is not None
+    assert context.cert_store_stats()["x509"] == 1
 
 
-def _pem(der: bytes) -> bytes:
-    return ssl.DER_cert_to_PEM_cert(der).encode()
+CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUfPOuD7bIaPWzITQ4vJ8xHDd+sDcwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDEzNDQxMFoYDzIxMjYxMDMx
+MTM0NDEwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAATgdIYWQ3/4EWtG3JZ1I774D3wWcCQvRcuq90vqvhePcExp4Txrf/yO
+4OE/oKysK9m6+nKjzp4SAHxOc0EFu6Szo28wbTAdBgNVHQ4EFgQUPY5BNYUOVkzC
+Ej/CEE7F9ZCZ/0EwHwYDVR0jBBgwFoAUPY5BNYUOVkzCEj/CEE7F9ZCZ/0EwGgYD
+VR0RBBMwEYIJbG9jYWxob3N0hwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZI
+zj0EAwIDSAAwRQIhAOQ6cjxRQVODI4RN6b7IsHkxVkrCmm10LN9Pb9elW0dcAiAl
+azBzOCvZyDIMZxTlGnMLZfAdD0xHpM8gi3u0XzS8+A==
+-----END CERTIFICATE-----
+"""

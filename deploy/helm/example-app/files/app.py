@@ -1,6 +1,6 @@
 """A sample app: says which pod it is, and asks the app upstream of it, if there is one.
 
-python app.py serve         answers on 127.0.0.1:8080; UPSTREAM is the URL it asks
+python app.py serve         answers on PORT (8080); UPSTREAM is the URL it asks
 python app.py get URL       one traced request, as the app would send it; prints trace id and answer
 Both go through the proxy that HTTP_PROXY names. The trace goes on because the app hands `traceparent` and `tracestate`
 on: no proxy can do that for it.
@@ -28,9 +28,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Say who answers, and what the upstream said."""
-        said: dict[str, object] = {"pod": os.environ.get("HOSTNAME", ""), "path": self.path}
-        if upstream := os.environ.get("UPSTREAM"):
+        """Say who answers, and what the upstream said; `/healthz` is for the kubelet and asks nobody."""
+        pod, trace = os.environ.get("HOSTNAME", ""), self.headers.get("traceparent", "")
+        said: dict[str, object] = {"pod": pod, "path": self.path, "traceparent": trace}
+        if self.path != "/healthz" and (upstream := os.environ.get("UPSTREAM")):
             said["upstream"] = ask(
                 upstream, {name: self.headers[name] for name in TRACE_HEADERS if name in self.headers}
             )
@@ -45,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:] == ["serve"]:
-        http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
+        http.server.ThreadingHTTPServer(("", int(os.environ.get("PORT", "8080"))), Handler).serve_forever()
     _, url = sys.argv[1:]
     trace = secrets.token_hex(16)
     answer = ask(url, {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"})

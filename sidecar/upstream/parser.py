@@ -1,0 +1,132 @@
+"""The bytes of responses become exchanges: llhttp (through httptools, strict) with the limits it does not have.
+
+It says whether the connection may carry another request after what it has seen; it knows no transport and no timer.
+"""
+
+import re
+from typing import cast
+
+import httptools
+
+from sidecar.errors import ProxyError, UpstreamProtocol
+from sidecar.model import RawHeaders
+from sidecar.upstream.exchange import Exchange
+
+MAX_HEAD = 131_072  # bytes of one response head
+MAX_FIELDS = 256  # header lines, and trailer lines
+MAX_INTERIM = 64  # 1xx responses before the final one
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*\"?(\d{1,6})")
+
+
+class ResponseParser:
+    """One for each connection; `expect` an exchange, then `feed`. The `on_` methods are httptools' callbacks."""
+
+    def __init__(self) -> None:
+        self.persistent = True
+        self.keep_alive: float | None = None  # seconds that the upstream keeps an idle connection, if it says so
+        self._exchange: Exchange | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._fields: RawHeaders = []
+        self._reason = b""
+        self._head_bytes = 0
+        self._interims = 0
+        self._is_interim = False
+
+    def expect(self, exchange: Exchange) -> None:
+        """The next bytes answer this one."""
+        self._exchange = exchange
+        self._head_bytes = self._interims = 0
+
+    def untouched(self, exchange: Exchange) -> bool:
+        """Whether no byte of a response to this exchange has been seen."""
+        return not (exchange.status or self._head_bytes or self._fields)
+
+    def feed(self, exchange: Exchange, data: bytes) -> None:
+        """Parse; raises ProxyError for what breaks a rule, and nothing can be read after that."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as switch:
+            exchange.early = data[cast("int", switch.args[0]) :]
+        except httptools.HttpParserError as error:
+            self.persistent = False
+            cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+            if isinstance(cause, ProxyError):
+                raise cause from None
+            raise UpstreamProtocol(f"malformed response: {cause}") from None
+        if not exchange.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                raise UpstreamProtocol(f"response head over {MAX_HEAD} bytes")
+
+    def on_message_begin(self) -> None:
+        """A second response to one request cannot be trusted, nor what follows it."""
+        if self._exchange is None or self._exchange.complete:
+            self.persistent = False
+
+    def on_status(self, reason: bytes) -> None:
+        """Keep the reason phrase."""
+        self._reason = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect header lines, and after the body trailer lines."""
+        if len(self._fields) >= MAX_FIELDS:
+            raise UpstreamProtocol(f"response with more than {MAX_FIELDS} header lines")
+        self._fields.append((name, value))
+        if len(name) == 10 and name.lower() == b"keep-alive":
+            found = _KEEP_ALIVE_TIMEOUT.search(value)
+            if found:
+                self.keep_alive = float(found[1])
+
+    def on_headers_complete(self) -> None:
+        """Publish the head: interim ones through the callback, the final one to the reader."""
+        exchange = self._exchange
+        if exchange is None or exchange.complete:
+            return
+        status = self._parser.get_status_code()
+        fields, self._fields = self._fields, []
+        reason, self._reason = self._reason, b""
+        if status < 200 and status != 101:
+            self._pass_interim(exchange, status, reason, fields)
+            return
+        if status == 101 and not exchange.upgrade:
+            raise UpstreamProtocol("101 Switching Protocols that nobody asked for")
+        exchange.upgraded = status == 101
+        exchange.status, exchange.reason, exchange.headers = status, reason, fields
+        headless = exchange.method == "HEAD" and not exchange.upgraded
+        if not (self._head_persists(fields) if headless else self._parser.should_keep_alive()):
+            self.persistent = False
+        if headless:  # the parser cannot be told that no body follows: begin with a new one
+            self._parser = httptools.HttpResponseParser(self)
+            exchange.finish()
+        exchange.wake()
+
+    def on_body(self, data: bytes) -> None:
+        """Hand body bytes to the reader."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.complete:
+            exchange.feed(data)
+        else:
+            self.persistent = False
+
+    def on_message_complete(self) -> None:
+        """The final response is whole."""
+        if self._is_interim:
+            self._is_interim = False
+            return
+        exchange = self._exchange
+        if exchange is not None and exchange.status and not exchange.upgraded and not exchange.complete:
+            exchange.trailers, self._fields = self._fields, []
+            exchange.finish()
+
+    def _pass_interim(self, exchange: Exchange, status: int, reason: bytes, fields: RawHeaders) -> None:
+        self._is_interim = True
+        self._interims += 1
+        if self._interims > MAX_INTERIM:
+            raise UpstreamProtocol(f"more than {MAX_INTERIM} interim responses")
+        if exchange.interim is not None:
+            exchange.interim(status, reason, fields)
+
+    def _head_persists(self, fields: RawHeaders) -> bool:
+        """The parser, which waits for the body of a response to HEAD, cannot say: RFC 9112 §9.3 does."""
+        closes = any(name.lower() == b"connection" and b"close" in value.lower() for name, value in fields)
+        return self._parser.get_http_version() == "1.1" and not closes
