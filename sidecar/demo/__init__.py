@@ -28,18 +28,15 @@ async def _until_signal(screen: Screen, once: bool) -> int:
     """Cancel the tour at the first signal; further ones must not interrupt the cleaning up."""
     loop = asyncio.get_running_loop()
     touring = asyncio.current_task()
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop() -> None:
-        for number in signals:
-            loop.add_signal_handler(number, int)  # does nothing
-        if touring is not None:
+        if touring is not None and not touring.cancelling():
             touring.cancel()
 
-    for number in signals:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     try:
         return await show(screen, once=once)
     except asyncio.CancelledError:
-        screen.say("\nInterrupted. Everything that was started has ended.")
+        screen.say("\nInterrupted; everything that was started has ended.")
         return 1

@@ -52,8 +52,8 @@ class Screen:
         cells = [[name.removeprefix(">") for name in header], *([str(cell) for cell in row] for row in rows)]
         widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
         for number, row in enumerate(cells):
-            fitted = (cell.rjust(size) if to_right else cell.ljust(size) for cell, size, to_right in zip(row, widths, right, strict=True))  # fmt: skip
-            line = "   ".join(fitted).rstrip()
+            sized = zip(row, widths, right, strict=True)
+            line = "   ".join(cell.rjust(width) if end else cell.ljust(width) for cell, width, end in sized).rstrip()
             self.say(f"   {line if number else self._painted(_DIM, line)}")
 
     def claim(self, text: str, held: bool) -> None:

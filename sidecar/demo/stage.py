@@ -3,12 +3,11 @@
 What is entered here is ended at the exit, in the opposite order, whatever happened: on failure and cancellation too.
 """
 
-import asyncio
 import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -19,7 +18,6 @@ from sidecar.demo.process import Process
 from sidecar.demo.screen import Screen
 
 FIRST = ("orders-a", "orders-b", "orders-c")  # the pods of the Service `orders`
-_NOTICE_WITHIN = 5.0  # seconds for the sidecar to show a change
 _CONFIG = """\
 listeners:
   - name: demo
@@ -123,16 +121,6 @@ class Stage:
         (cluster,) = json.loads(await _ask(self.admin, "/clusters"))
         return {row["name"]: row for row in cluster["endpoints"]}
 
-    async def until(self, seen: Callable[[dict[str, dict[str, Any]]], bool]) -> bool:
-        """Wait until the `/clusters` page shows it; False where it does not in good time."""
-        try:
-            async with asyncio.timeout(_NOTICE_WITHIN):
-                while not seen(await self.endpoints()):
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            return False
-        return True
-
     async def metric(self, name: str) -> int:
         """The sum of a counter over its labels, from the sidecar's `/metrics` page."""
         lines = (await _ask(self.admin, "/metrics")).decode().splitlines()
@@ -142,7 +130,7 @@ class Stage:
         self.admin = _free_address()
         self.publish(self.upstreams)
         config = self.folder / "sidecar.yaml"
-        self._write(config, _CONFIG.format(slices=self.slices, admin=self.admin))
+        self._configure(config)
         environ = self._environ | {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.endpoint,
             "OTEL_SERVICE_NAME": "sidecar-demo",
@@ -152,8 +140,8 @@ class Stage:
         self.sidecar = await self._stack.enter_async_context(process)
         await self.sidecar.ready()
 
-    def _write(self, path: Path, text: str) -> None:
-        path.write_text(text)
+    def _configure(self, path: Path) -> None:
+        path.write_text(_CONFIG.format(slices=self.slices, admin=self.admin))
 
 
 async def _ask(address: str, target: str, method: str = "GET") -> bytes:

@@ -8,13 +8,13 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sidecar.demo.client import Client
 from sidecar.demo.screen import Screen
 from sidecar.demo.spans import Span
 from sidecar.demo.stage import FIRST, Stage
-from sidecar.demo.traffic import CALLERS, Answer, by_upstream, failures, percentile, send
+from sidecar.demo.traffic import CALLERS, Answer, Run, by_upstream, failures, percentile, send
 from sidecar.demo.tree import draw
 
 Step: TypeAlias = Callable[[Stage, Screen], Awaitable[None]]
@@ -28,10 +28,13 @@ async def balance(stage: Stage, screen: Screen) -> None:
     """Every upstream takes its part."""
     total = 600
     screen.headline("1. Balance", f"{total} requests, {CALLERS} at a time. Each goes to the better of two upstreams.")
-    answers = await send(stage.sidecar.address, total)
+    answers = (await send(stage.sidecar.address, total)).answers
     counts = by_upstream(answers)
-    rows = [(*_latency(name, answers), f"{counts[name] / total:.0%}", stage.upstreams[name].address) for name in FIRST]
-    screen.table(("upstream", ">requests", ">p50 ms", ">p99 ms", ">share", "address"), rows)
+    rows = []
+    for name in FIRST:
+        process = stage.upstreams[name]
+        rows.append((*_latency(name, answers), f"{counts[name] / total:.0%}", process.address, process.pid))
+    screen.table(("upstream", ">requests", ">p50 ms", ">p99 ms", ">share", "address", ">process"), rows)
     _none_failed(screen, answers)
     screen.claim("every upstream took its part: at least 20 %", min(counts[name] for name in FIRST) >= total * 0.2)
 
@@ -41,58 +44,52 @@ async def kill(stage: Stage, screen: Screen) -> None:
     total = 900
     screen.headline(
         f"2. Kill {DEAD} while requests run",
-        f"{total} requests; after 300 of them SIGKILL ends {DEAD}, which the slices go on to name. Requests that were on "
-        "their way to it are tried elsewhere, and the sidecar ejects it.",
+        f"{total} requests; after 300 of them SIGKILL ends {DEAD}, and the slices still name it. What was on its way "
+        "there is sent to another upstream, and the sidecar ejects the dead one.",
     )
-    now = asyncio.get_running_loop().time
-    died: list[float] = []
     retries = await stage.metric("sidecar_retries_total")
 
-    async def strike() -> None:
+    async def strike() -> float:
         await stage.upstreams[DEAD].kill()
-        died.append(now())
+        return asyncio.get_running_loop().time()
 
-    answers = await send(stage.sidecar.address, total, midway=300, do=strike)
+    run = await send(stage.sidecar.address, total, midway=300, happen=strike)
     rows = await stage.endpoints()
-    before, after = _split(answers, died[0])
-    _moved(screen, "the kill", before, after, {name: row["state"] for name, row in sorted(rows.items())})
+    _moved(screen, "the kill", run, {name: row["state"] for name, row in rows.items()})
     retries = await stage.metric("sidecar_retries_total") - retries
-    screen.say(f"   {retries} attempts were made again on another upstream; {DEAD}: {rows[DEAD]['why']}")
-    _none_failed(screen, answers)
-    left = [name for name in FIRST if name != DEAD]
-    screen.claim("the two others took all the traffic", all(by_upstream(after)[name] for name in left))
+    screen.say(f"   attempts made again on another upstream: {retries}; ejected after {rows[DEAD]['why']}")
+    _none_failed(screen, run.answers)
+    after = by_upstream(run.after)
+    screen.claim("the two others took all the traffic", after.keys() == set(FIRST) - {DEAD})
     screen.claim(f"the sidecar ejected {DEAD}", rows[DEAD]["state"] == "ejected")
 
 
 async def edit(stage: Stage, screen: Screen) -> None:
     """The slices change and traffic follows."""
     total = 1200
-    names = [FRESH if name == DEAD else name for name in FIRST]
     screen.headline(
         f"3. Edit the slices: {FRESH} in place of {DEAD}",
-        f"A fourth upstream starts; {total} requests run, and after 200 of them the file of EndpointSlices is replaced. "
-        "No restart, no reload: a new endpoint is warmed up (here within 1 s) and takes its part.",
+        f"A fourth upstream starts. {total} requests; after 200 of them the file of EndpointSlices is replaced. No "
+        "restart, no reload; a new endpoint is warmed up, here within 1 s, and then takes its part.",
     )
     with screen.doing(f"starting {FRESH}"):
         await stage.add_upstreams(FRESH)
-    now = asyncio.get_running_loop().time
-    edited: list[float] = []
+    names = {*FIRST, FRESH} - {DEAD}
 
-    async def replace() -> None:
-        edited.append(now())
-        stage.publish(names)
+    async def replace() -> float:
+        moment = asyncio.get_running_loop().time()
+        stage.publish(sorted(names))
+        return moment
 
-    answers = await send(stage.sidecar.address, total, midway=200, do=replace)
-    before, after = _split(answers, edited[0])
-    rows = await stage.endpoints()
-    states = {DEAD: "not in the slices"} | {name: row["state"] for name, row in rows.items()}
-    _moved(screen, "the edit", before, after, dict(sorted(states.items())))
-    first = min((answer.started - edited[0] for answer in answers if answer.upstream == FRESH), default=None)
-    if first is not None:
-        screen.say(f"   first request to {FRESH}: {first * 1000:.0f} ms after the edit")
-    _none_failed(screen, answers)
-    screen.claim(f"traffic followed: {FRESH} answered within 1 s of the edit", first is not None and first < 1)
-    screen.claim("the sidecar knows the endpoints of the slices and no other", rows.keys() == set(names))
+    run = await send(stage.sidecar.address, total, midway=200, happen=replace)
+    states = {name: row["state"] for name, row in (await stage.endpoints()).items()}
+    _moved(screen, "the edit", run, {DEAD: "not in the slices"} | states)
+    waits = [answer.started - run.moment for answer in run.after if answer.upstream == FRESH]
+    if waits:
+        screen.say(f"   the first request to {FRESH} came {min(waits) * 1000:.0f} ms after the edit")
+    _none_failed(screen, run.answers)
+    screen.claim(f"traffic followed: {FRESH} answers within 1 s of the edit", bool(waits) and min(waits) < 1)
+    screen.claim("the sidecar has the endpoints of the slices and no other", states.keys() == names)
 
 
 async def slow(stage: Stage, screen: Screen) -> None:
@@ -100,21 +97,19 @@ async def slow(stage: Stage, screen: Screen) -> None:
     total = 1200
     screen.headline(
         f"4. Make {SLOW} slow",
-        f"{SLOW} now takes {SLOW_MS} ms for an answer. The sidecar is not told: it measures. {total} requests; by turns a "
-        f"third of them would wait {SLOW_MS} ms.",
+        f"{SLOW} now takes {SLOW_MS} ms for an answer. The sidecar is not told: it measures. {total} requests; with "
+        f"round robin a third of them would wait {SLOW_MS} ms.",
     )
-    names = list(stage.names.values())
     await stage.behave(SLOW, delay_ms=SLOW_MS)
-    answers = await send(stage.sidecar.address, total)
+    answers = (await send(stage.sidecar.address, total)).answers
     await stage.behave(SLOW, delay_ms=USUAL_MS)
-    share = by_upstream(answers)[SLOW] / total
-    rows = [(*_latency(name, answers), f"{by_upstream(answers)[name] / total:.1%}") for name in names if name != DEAD]
+    counts = by_upstream(answers)
+    rows = [(*_latency(name, answers), f"{counts[name] / total:.1%}") for name in sorted(counts.keys() | {SLOW})]
     screen.table(("upstream", ">requests", ">p50 ms", ">p99 ms", ">share"), rows)
-    p99 = percentile(answers, 99)
-    screen.say(f"   p99 of all requests: {p99:.0f} ms; {SLOW} alone: {SLOW_MS} ms")
+    share, p99 = counts[SLOW] / total, percentile(answers, 99)
     _none_failed(screen, answers)
     screen.claim(f"traffic avoids {SLOW}: {share:.1%} of the requests, less than 5 %", share < 0.05)
-    screen.claim(f"the 99th percentile ({p99:.0f} ms) is less than half of {SLOW_MS} ms", p99 < SLOW_MS / 2)
+    screen.claim(f"p99 of all requests is {p99:.0f} ms, less than half of {SLOW}'s {SLOW_MS} ms", p99 < SLOW_MS / 2)
 
 
 async def trace(stage: Stage, screen: Screen) -> None:
@@ -126,52 +121,61 @@ async def trace(stage: Stage, screen: Screen) -> None:
         "traceparent, and the spans come from the OTLP receiver.",
     )
     await stage.behave(failing, fail_next=1)
-    trace_id, caller_id, seen = await _retried(stage, failing)
-    screen.claim("the caller got a 200 all the same", bool(seen[-1]))
-    spans = await stage.collector.trace(trace_id, spans=3, within=5)
-    screen.say(f"\n   trace {trace_id}, begun by the caller's span {caller_id}")
+    sent = await _retried(stage, failing)
+    spans = await stage.collector.trace(sent.trace_id, spans=3, within=5)
+    screen.say(f"\n   trace {sent.trace_id}, begun by the caller's span {sent.span_id}")
     for line in draw(spans, stage.names):
         screen.say(f"   {line}")
     screen.say()
     servers = [span for span in spans if span.kind == "SERVER"]
     clients = [span for span in spans if span.kind == "CLIENT"]
-    screen.claim("one SERVER span, a child of the caller's", [span.parent_id for span in servers] == [caller_id])
-    screen.claim(
-        "two CLIENT spans below it: 503, then 200",
-        [(_status(span), span.parent_id) for span in clients] == [(code, servers[0].span_id) for code in (503, 200)]
-        if servers
-        else False,
-    )
-    expected = [f"00-{trace_id}-{span.span_id}-01" for span in clients]
-    screen.claim("each upstream saw the id of its own attempt in traceparent", seen == expected)
+    screen.claim("the caller got a 200 all the same", sent.status == 200)
+    screen.claim("one SERVER span, a child of the caller's", [span.parent_id for span in servers] == [sent.span_id])
+    screen.claim("two CLIENT spans, children of that: 503, then 200", _attempts(servers, clients) == [503, 200])
+    expected = [f"00-{sent.trace_id}-{span.span_id}-01" for span in clients]
+    screen.claim("each upstream saw the id of its own attempt in traceparent", list(sent.seen) == expected)
     exported = await stage.metric("sidecar_spans_exported_total")
     dropped = await stage.metric("sidecar_spans_dropped_total")
-    screen.claim(f"no span was dropped; {exported} were exported in this tour", dropped == 0)
+    screen.claim(f"no span of the tour was dropped; {exported} were exported", dropped == 0)
 
 
 STEPS: tuple[Step, ...] = (balance, kill, edit, slow, trace)
 
 
-async def _retried(stage: Stage, failing: str) -> tuple[str, str, list[str]]:
-    """Send requests until one was refused by `failing`: its trace id, the caller's span id, the traceparents seen."""
+class _Sent(NamedTuple):
+    """A retried request: what the caller sent and got, and the `traceparent` of each attempt as upstreams saw it."""
+
+    trace_id: str
+    span_id: str
+    status: int
+    seen: tuple[str, str]
+
+
+async def _retried(stage: Stage, failing: str) -> _Sent:
+    """Send requests until `failing` has refused one."""
     client = Client(stage.sidecar.address)
     try:
         for _ in range(_TRIES):
-            trace_id, caller_id = (f"{random.getrandbits(bits) or 1:0{bits // 4}x}" for bits in (128, 64))  # noqa: S311
-            reply = await client.ask("/hello", headers=f"traceparent: 00-{trace_id}-{caller_id}-01\r\n")
+            trace_id, span_id = f"{random.getrandbits(128) or 1:032x}", f"{random.getrandbits(64) or 1:016x}"
+            reply = await client.ask("/hello", headers=f"traceparent: 00-{trace_id}-{span_id}-01\r\n")
             refused: list[str] = (await stage.behave(failing))["refused"]
             if refused:
-                answered = str(json.loads(reply.body).get("traceparent", "")) if reply.status == 200 else ""
-                return trace_id, caller_id, [refused[-1], answered]
+                return _Sent(trace_id, span_id, reply.status, (refused[-1], json.loads(reply.body)["traceparent"]))
     finally:
         client.close()
     raise ValueError(f"none of {_TRIES} requests reached {failing}")
 
 
+def _attempts(servers: Sequence[Span], clients: Sequence[Span]) -> list[object]:
+    """The statuses of the attempts, in order, that are children of the one SERVER span."""
+    parents = {span.span_id for span in servers}
+    return [span.attributes.get("http.response.status_code") for span in clients if span.parent_id in parents]
+
+
 def _latency(name: str, answers: Iterable[Answer]) -> tuple[str, int, str, str]:
     """Name, count, p50 and p99 of what one upstream answered."""
     own = [answer for answer in answers if answer.upstream == name]
-    return name, len(own), *(f"{percentile(own, percent):.1f}" if own else "-" for percent in (50, 99))
+    return name, len(own), f"{percentile(own, 50):.1f}", f"{percentile(own, 99):.1f}"
 
 
 def _none_failed(screen: Screen, answers: Sequence[Answer]) -> None:
@@ -181,23 +185,8 @@ def _none_failed(screen: Screen, answers: Sequence[Answer]) -> None:
     screen.claim(f"no request failed: {len(failed)} of {len(answers)}", not failed)
 
 
-def _split(answers: Iterable[Answer], moment: float) -> tuple[list[Answer], list[Answer]]:
-    """Those that started before the moment, and the others."""
-    before: list[Answer] = []
-    after: list[Answer] = []
-    for answer in answers:
-        (before if answer.started < moment else after).append(answer)
-    return before, after
-
-
-def _moved(
-    screen: Screen, event: str, before: Iterable[Answer], after: Iterable[Answer], states: Mapping[str, str]
-) -> None:
+def _moved(screen: Screen, event: str, run: Run, states: Mapping[str, str]) -> None:
     """A table of who answered before an event and after it."""
-    then, now = by_upstream(before), by_upstream(after)
-    rows = [(name, then[name], now[name], state) for name, state in states.items()]
+    before, after = by_upstream(run.before), by_upstream(run.after)
+    rows = [(name, before[name], after[name], state) for name, state in sorted(states.items())]
     screen.table(("upstream", f">before {event}", ">after it", "the sidecar says"), rows)
-
-
-def _status(span: Span) -> object:
-    return span.attributes.get("http.response.status_code")

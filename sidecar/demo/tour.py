@@ -4,6 +4,7 @@ A step that cannot be done (the sidecar went away, say) counts as not held, and 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from sidecar.demo.screen import Screen
@@ -53,23 +54,22 @@ def _conclude(screen: Screen) -> None:
 
 async def _stay(stage: Stage, screen: Screen) -> None:
     """Keep everything up until a signal cancels this, or the sidecar ends."""
-    proxy, admin = stage.sidecar.address, stage.admin
-    upstream = next(iter(stage.names))
-    screen.say(f"""
-Everything stays up. Try from another terminal:
-   curl -i http://{proxy}/hello                            a request through the sidecar
-   curl 'http://{admin}/clusters?format=text'               its endpoints: state, latency, score
-   curl 'http://{admin}/explain?url=/hello&format=text'     where a request would go, and why
-   curl http://{admin}/metrics                              Prometheus metrics
-   curl -X POST 'http://{upstream}/demo/behave?delay_ms=300'    make an upstream slow
-and edit the slices: {stage.slices}
-
-Ctrl-C ends everything.""")
-    try:
+    proxy, admin = f"http://{stage.sidecar.address}", f"http://{stage.admin}"
+    address, name = next(iter(stage.names.items()))
+    lines = (
+        (f"curl -i {proxy}/hello", "a request through the sidecar"),
+        (f"curl '{admin}/clusters?format=text'", "its endpoints: state, load, latency"),
+        (f"curl '{admin}/explain?url=/hello&format=text'", "where a request goes, and why"),
+        (f"curl {admin}/metrics", "Prometheus metrics"),
+        (f"curl -X POST '{address}/demo/behave?delay_ms=300'", f"make {name} slow"),
+        (f"vi {stage.slices}", "edit the slices"),
+    )
+    width = max(len(command) for command, _ in lines)
+    screen.say("\nEverything stays up. From another terminal, try:")
+    for command, about in lines:
+        screen.say(f"   {command:{width}}   {about}")
+    screen.say("Ctrl-C ends everything.")
+    with contextlib.suppress(asyncio.CancelledError):
         await stage.sidecar.ended()
         screen.claim("the sidecar runs until Ctrl-C", held=False)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
-        screen.say("\nEnding what was started.")
+    screen.say("\nEnding what was started.")

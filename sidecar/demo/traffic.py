@@ -1,10 +1,15 @@
-"""Sends many requests and notes how each went. Its callers never repeat a request: what fails counts."""
+"""Sends many requests and notes how each went. Its callers never repeat a request: what fails counts.
+
+Something can happen while they run; what came of that is told by the moment at which a request started.
+"""
 
 import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
 
 from sidecar.demo.client import Client
 
@@ -21,13 +26,31 @@ class Answer:
     problem: str = ""  # empty: answered 200
 
 
+class Run(NamedTuple):
+    """The answers of a run, and the moment at which something happened in it."""
+
+    answers: list[Answer]
+    moment: float = inf
+
+    @property
+    def before(self) -> list[Answer]:
+        """Those to requests that started before the moment."""
+        return [answer for answer in self.answers if answer.started < self.moment]
+
+    @property
+    def after(self) -> list[Answer]:
+        """Those to requests that started later."""
+        return [answer for answer in self.answers if answer.started >= self.moment]
+
+
 async def send(
-    address: str, total: int, *, midway: int = 0, do: Callable[[], Awaitable[object]] | None = None
-) -> list[Answer]:
-    """Send `total` requests to `address`; once `midway` of them are answered, `do` runs beside the rest."""
+    address: str, total: int, *, midway: int = 0, happen: Callable[[], Awaitable[float]] | None = None
+) -> Run:
+    """Send `total` requests; `happen` runs beside them once `midway` are answered, and returns its moment."""
     answers: list[Answer] = []
     tickets = iter(range(total))
     reached = asyncio.Event()
+    moment = inf
 
     async def caller() -> None:
         client = Client(address)
@@ -37,16 +60,15 @@ async def send(
                 if len(answers) >= midway:
                     reached.set()
         finally:
-            reached.set()
             client.close()
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(CALLERS):
             tasks.create_task(caller(), name=f"caller {number}")
-        if do is not None:
+        if happen is not None:
             await reached.wait()
-            await do()
-    return answers
+            moment = await happen()
+    return Run(answers, moment)
 
 
 async def _one(client: Client) -> Answer:

@@ -56,7 +56,7 @@ def find_access(settings: Kubernetes, environ: Mapping[str, str], folder: Path =
 def own_namespace(settings: Kubernetes, access: Access | None) -> str:
     """The namespace setting, else the service account's or the context's, else `default`.
 
-    Raises ConfigError for a kubeconfig of the settings; a bad `KUBECONFIG` variable hurts only those who need a cluster.
+    Raises ConfigError for a kubeconfig of the settings; a bad `KUBECONFIG` hurts only those who need a cluster.
     """
     if settings.namespace:
         return settings.namespace

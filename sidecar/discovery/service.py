@@ -59,7 +59,12 @@ def parse_service(manifest: Mapping[str, object]) -> Service:
 
 def _port(item: object) -> ServicePort | None:
     number = item.get("port") if isinstance(item, dict) else None
-    if not isinstance(item, dict) or not isinstance(number, int) or item.get("protocol") not in (None, "TCP"):
+    if (
+        not isinstance(item, dict)
+        or not isinstance(number, int)
+        or isinstance(number, bool)
+        or item.get("protocol") not in (None, "TCP")
+    ):
         return None
     name, target = item.get("name"), item.get("targetPort")
     return ServicePort(name if isinstance(name, str) else "", number, target if isinstance(target, int) else None)

@@ -130,6 +130,7 @@ class Forwarder:
             exchange.cancel_timer()
             return _tunnelled(response, Splice(exchange.connection.detach(), exchange.early), lease, attempt)
         response.length = None if chunked else length
+        response.declared = True
         whole = exchange.whole()
         if whole is None:
             body = UpstreamBody(exchange, response, lease, attempt)

@@ -1,7 +1,6 @@
 """A `ProxyError` becomes a response, here and nowhere else: Proxy-Status (RFC 9209), short text or JSON."""
 
 import json
-from email.utils import formatdate
 from http import HTTPStatus
 
 from sidecar.errors import ProxyError
@@ -23,8 +22,6 @@ def error_response(error: ProxyError, request: Request | None) -> Response:
         headers.add("Content-Type", "text/plain; charset=utf-8")
         text = f"{error.status} {reason_phrase(error.status)}: {details}\n"
     body = text.encode()
-    headers.add("Content-Length", str(len(body)))
-    headers.add("Date", formatdate(usegmt=True))
     headers.add("Proxy-Status", f'sidecar; error={error.proxy_error}; details="{_quoted(details)}"')
     response = Response(error.status, headers, body, reason=reason_phrase(error.status).encode())
     response.error = error

@@ -1,5 +1,6 @@
 """Our response becomes bytes: head and body in one write where the body is here, else in chunks under back-pressure."""
 
+from email.utils import formatdate
 from typing import Protocol
 
 from sidecar.forwarding.headers import HOP_BY_HOP, nominations
@@ -24,6 +25,8 @@ def head(response: Response, request: Request, *, close: bool, chunked: bool) ->
     lines += [b"%b: %b\r\n" % pair for pair in response.headers]
     if chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif not response.declared:
+        lines += _own_framing(response)
     if close:
         lines.append(b"Connection: close\r\n")
     elif request.version == "1.0" and response.tunnel is None:
@@ -82,6 +85,18 @@ class Sender:
         if chunked:
             await sink.write(b"0\r\n%b\r\n" % _trailers(response))
         return close
+
+
+def _own_framing(response: Response) -> list[bytes]:
+    """What a response of our own or of a filter lacks: its length, and the date (RFC 9110 §6.6.1)."""
+    names = {name.lower() for name, _ in response.headers}
+    lines = []
+    bare = response.tunnel is not None or response.status in BODYLESS
+    if response.length is not None and b"content-length" not in names and not bare:
+        lines.append(b"Content-Length: %d\r\n" % response.length)
+    if b"date" not in names and response.tunnel is None:
+        lines.append(b"Date: %b\r\n" % formatdate(usegmt=True).encode())
+    return lines
 
 
 def _trailers(response: Response) -> bytes:

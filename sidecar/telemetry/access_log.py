@@ -21,8 +21,8 @@ import msgspec
 from sidecar.config import model as config
 from sidecar.errors import ConfigError
 from sidecar.model import Answer, Request
-from sidecar.telemetry.environment import log
 from sidecar.telemetry.arrival import Arrival, clean
+from sidecar.telemetry.environment import log
 
 _MOST_LINES = 8192
 _LONGEST_VALUE = 1024
@@ -84,6 +84,7 @@ class AccessLog:
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._done = threading.Event()
         self._down = False
+        self._writing = 0  # lines the thread holds
         threading.Thread(target=self._work, name="access-log", daemon=True).start()
 
     def wants(self, answer: Answer) -> bool:
@@ -101,7 +102,7 @@ class AccessLog:
         """Write what is queued, `within` seconds at most; the rest is counted as dropped."""
         self._queue.put(None)
         if not await asyncio.to_thread(self._done.wait, within):
-            self._lost(max(self._queue.qsize() - 1, 0))
+            self._lost(max(self._queue.qsize() - 1, 0) + self._writing)
 
     def _open(self) -> int:
         if self._path is None:
@@ -116,6 +117,7 @@ class AccessLog:
                 lines.append(self._queue.get())
             more = lines[-1] is not None
             data = [entry for entry in lines if entry is not None]
+            self._writing = len(data)
             try:
                 self._reopen_if_rotated()
                 self._write(b"".join(data))
@@ -126,6 +128,7 @@ class AccessLog:
                 self._down = True
             else:
                 self._down = False
+            self._writing = 0
         if self._path is not None:
             os.close(self._descriptor)
         self._done.set()

@@ -87,7 +87,7 @@ class OtlpExporter:
             except TimeoutError:
                 pass
             self._sending = asyncio.get_running_loop().create_task(self._send_due(), name="span-post")
-            # A POST on its way outlives our cancellation: `aclose` waits for it, where sending it twice would be the alternative.
+            # A POST on its way outlives our cancellation: `aclose` waits for it instead of sending it again.
             await asyncio.shield(self._sending)
 
     async def aclose(self, within: float) -> None:

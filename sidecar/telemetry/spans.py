@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from sidecar.model import Address, Answer, Attempt, Request
-from sidecar.telemetry.environment import KNOWN_METHODS, SpanLimits
 from sidecar.telemetry.arrival import Arrival, clean, host_and_port
+from sidecar.telemetry.environment import KNOWN_METHODS, SpanLimits
 
 Value: TypeAlias = str | bool | int | float
 Pairs: TypeAlias = list[tuple[str, Value]]
 Own: TypeAlias = list[tuple[str, str | int]]
-"""Attributes of one span alone: text and numbers, no booleans, which would equal 1 where encoded attributes are kept."""
+"""Attributes of one span alone: text and numbers, no booleans, which would equal 1 where encoded attributes are
+kept.
+"""
 
 ServerFacts: TypeAlias = tuple[str, str, str, str, bytes, str, str, int | None, str | None, str]
 ClientFacts: TypeAlias = tuple[str, str, str, str, Address, int, int | None, str | None]

@@ -15,9 +15,9 @@ from sidecar.config import model as config
 from sidecar.model import Answer, Request, Trace
 from sidecar.telemetry import access_log as access
 from sidecar.telemetry.access_log import AccessLog
+from sidecar.telemetry.arrival import ARRIVAL_FIELDS, Arrival
 from sidecar.telemetry.environment import boolean, known_methods, log, span_limits, words
 from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.arrival import ARRIVAL_FIELDS, Arrival
 from sidecar.telemetry.propagation import KNOWN_PROPAGATORS, TRACE_FIELDS, Propagator, fields_of
 from sidecar.telemetry.resource import attributes
 from sidecar.telemetry.sampling import Sampler, from_environment

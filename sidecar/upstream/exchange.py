@@ -98,7 +98,7 @@ class Exchange:
         self.wake()
 
     def finish(self) -> None:
-        """The response is whole; what is paused for the reader goes on, for the reader will not resume what is complete."""
+        """The response is whole; reading goes on, for the reader does not resume what is complete."""
         self.complete = True
         if self.size >= HIGH_WATER:
             self.connection.resume()

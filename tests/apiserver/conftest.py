@@ -35,11 +35,13 @@ def namespace() -> Iterator[NetworkNamespace]:
 
 @pytest.fixture(scope="session")
 def shared_plane(namespace: NetworkNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with namespace:
-        plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
-        plane.start()
-    yield plane
-    plane.stop()
+    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    try:
+        with namespace:
+            plane.start()
+        yield plane
+    finally:
+        plane.stop()
 
 
 @pytest.fixture

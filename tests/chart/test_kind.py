@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +27,11 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def serve() -> Iterator[object]:
+def serve() -> Iterator[Callable[[str], int]]:
     """Starts sample apps: `serve(upstream)` gives the port of one that answers."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(upstream: str = "") -> int:
+    def start(upstream: str) -> int:
         port = free_port()
         environment = {**os.environ, "PORT": str(port), "UPSTREAM": upstream, "HOSTNAME": f"pod-{port}"}
         command = [sys.executable, str(APP), "serve"]
@@ -87,8 +87,8 @@ def test_the_pods_of_the_cluster_run_the_image_that_was_built(charts: Path) -> N
     assert {one["imagePullPolicy"] for one in (*pod["initContainers"], *pod["containers"])} == {"Never"}
 
 
-def test_the_sample_app_hands_the_trace_on(serve) -> None:  # noqa: ANN001 - a factory
-    orders = serve()
+def test_the_sample_app_hands_the_trace_on(serve: Callable[[str], int]) -> None:
+    orders = serve("")
     web = serve(f"http://127.0.0.1:{orders}/")
     command = [sys.executable, str(APP), "get", f"http://127.0.0.1:{web}/x"]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout)

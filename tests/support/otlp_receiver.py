@@ -1,7 +1,8 @@
 """A real OTLP/HTTP receiver on a free port, decoding with the official protobuf classes.
 
-`async with OtlpReceiver() as receiver:` then `receiver.endpoint` for OTEL_EXPORTER_OTLP_ENDPOINT, `await receiver.wait_for(n)`,
-`receiver.spans`. It can be told to answer with other statuses, to reject spans, or to hold its answers.
+`async with OtlpReceiver() as receiver:` then `receiver.endpoint` for OTEL_EXPORTER_OTLP_ENDPOINT, `await
+receiver.wait_for(n)`, `receiver.spans`. It can be told to answer with other statuses, to reject spans, or to hold its
+answers.
 """
 
 import asyncio

@@ -4,16 +4,17 @@ from sidecar.model import Address, Answer, Attempt, Headers, Origin, Request
 
 START = 1_700_000_000_000_000_000
 MILLISECOND = 1_000_000
+PEER = Address("127.0.0.1", 40_000)
 
 
-def request(  # noqa: D103 - says itself
+def request(
     method: str = "GET",
     target: bytes = b"/items/7?secret=1",
     authority: str = "orders.shop:8080",
     headers: tuple[tuple[str, str], ...] = (),
     *,
     trusted: bool = False,
-    peer: Address = Address("127.0.0.1", 40_000),
+    peer: Address = PEER,
 ) -> Request:
     made = Request(
         method=method,
@@ -46,7 +47,9 @@ def attempt(resend: int = 0, status: int | None = 200, error_type: str | None = 
     return made
 
 
-def answer(status: int | None = 200, error_type: str | None = None, flag: str = "-", *, cancelled: bool = False) -> Answer:
+def answer(
+    status: int | None = 200, error_type: str | None = None, flag: str = "-", *, cancelled: bool = False
+) -> Answer:
     """An answer after 5 ms."""
     return Answer(
         status=status,

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.config.model import AccessLog
 from sidecar.model import Answer, Attempt, Request
-from sidecar.telemetry.telemetry import Telemetry, build
+from sidecar.telemetry.telemetry import Telemetry, TraceContext, build
 from tests.support.spans import answer, attempt, request
 
 
@@ -32,11 +32,11 @@ def record(
     asked: Request | None = None,
     answered: Answer | None = None,
     attempts: tuple[Attempt, ...] | None = None,
-    trace_context: str = "continue",
+    trace_context: TraceContext = "continue",
 ) -> list[dict[str, str] | None]:
     """One request from begin to end; what each attempt sent upstream."""
     asked = asked or request()
-    asked.trace = telemetry.begin(asked, trace_context)  # type: ignore[arg-type]  # one of its three words
+    asked.trace = telemetry.begin(asked, trace_context)
     sent: list[dict[str, str] | None] = []
     for tried in attempts if attempts is not None else (attempt(span_id=0),):
         asked.attempts.append(tried)
@@ -58,5 +58,5 @@ def counted(telemetry: Telemetry, name: str, **labels: str) -> float:
 async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
     """Poll for what only another thread knows."""
     async with asyncio.timeout(within):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - threads and logs set no asyncio.Event
             await asyncio.sleep(0.005)

@@ -26,8 +26,8 @@ def test_the_forms_of_an_address(text: str, address: Address) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "host", "host:", "host:x", "host:70000", "host:-1", "::1:80", "[::1", "[::1]", "[::1]80", "[x]:80", "[abc]:80",
-     "unix:", "unix:run", "unix:/", "unix:/a\0b", "http://host:80", "a b:80", "host:8 0", "user@host:80"],
+    ["", ":", "host", "host:", "host:x", "host:70000", "host:-1", "::1:80", "[::1", "[::1]", "[::1]80", "[x]:80",
+     "[abc]:80", "unix:", "unix:run", "unix:/", "unix:/a\0b", "http://host:80", "a b:80", "host:8 0", "user@host:80"],
 )  # fmt: skip
 def test_another_form_is_refused_with_what_was_expected(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -58,8 +58,8 @@ def test_the_forms_of_an_upstream(text: str, address: Address, tls: bool) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":80", "host", "host:0", "ftp://host", "http://", "http://host/path", "http://host?x", "http://host#x", "http://:80",
-     "http://host:x", "https://host:0"],
+    ["", ":80", "host", "host:0", "ftp://host", "http://", "http://host/path", "http://host?x", "http://host#x",
+     "http://:80", "http://host:x", "https://host:0"],
 )  # fmt: skip
 def test_another_form_of_an_upstream_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -36,10 +36,11 @@ def test_the_forms_of_a_service(
 @pytest.mark.parametrize(
     "authority",
     [
-        "", ".", "..", "10.0.0.1", "10.0.0.1:80", "127.1", "[::1]", "[::1]:80", "::1", "localhost", "localhost:80", "a.localhost",
-        "LOCALHOST.", "www.shop.example", "orders.shop.svc.cluster", "orders.shop.svc.other.local", "pod.orders.shop.svc",
-        "web-0.orders.shop.svc.cluster.local", "orders.shop.svc.cluster.local.local", "orders_1", "-orders", "orders-", "orders:99999",
-        "orders:0", "orders:ht--tp", "orders:-", "user@orders", "orders/x", "orders shop", "örders", "a" * 64, "orders\n",
+        "", ".", "..", "10.0.0.1", "10.0.0.1:80", "127.1", "[::1]", "[::1]:80", "::1", "localhost", "localhost:80",
+        "a.localhost", "LOCALHOST.", "www.shop.example", "orders.shop.svc.cluster", "orders.shop.svc.other.local",
+        "pod.orders.shop.svc", "web-0.orders.shop.svc.cluster.local", "orders.shop.svc.cluster.local.local", "orders_1",
+        "-orders", "orders-", "orders:99999", "orders:0", "orders:ht--tp", "orders:-", "user@orders", "orders/x",
+        "orders shop", "örders", "a" * 64, "orders\n",
     ],
 )  # fmt: skip
 def test_other_hosts_name_no_service(authority: str) -> None:

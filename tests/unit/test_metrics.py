@@ -1,5 +1,7 @@
 """The metrics page, read by the official parser."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,17 +28,24 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
     return page(metrics)[name][frozenset(labels.items())]
 
 
-def request(metrics: Metrics, **changes) -> None:
-    facts = {"listener": "out", "route": "r", "cluster": "c", "method": "GET", "status": 200, "seconds": 0.02}
+def request(metrics: Metrics, **changes: object) -> None:
+    facts: dict[str, Any] = {
+        "listener": "out",
+        "route": "r",
+        "cluster": "c",
+        "method": "GET",
+        "status": 200,
+        "seconds": 0.02,
+    }
     metrics.request(**(facts | changes))
 
 
-def attempt(metrics: Metrics, **changes) -> None:
-    facts = {"cluster": "c", "method": "GET", "status": 200, "error_type": None, "seconds": 0.02}
+def attempt(metrics: Metrics, **changes: object) -> None:
+    facts: dict[str, Any] = {"cluster": "c", "method": "GET", "status": 200, "error_type": None, "seconds": 0.02}
     metrics.attempt(**(facts | changes))
 
 
-def test_a_request_is_counted_in_every_bucket_that_holds_it():
+def test_a_request_is_counted_in_every_bucket_that_holds_it() -> None:
     metrics = Metrics()
     request(metrics, seconds=0.02)
     request(metrics, seconds=0.05)
@@ -50,9 +59,10 @@ def test_a_request_is_counted_in_every_bucket_that_holds_it():
 
 
 @pytest.mark.parametrize(
-    ("status", "named"), [(None, "none"), (101, "1xx"), (204, "2xx"), (302, "3xx"), (404, "4xx"), (503, "5xx"), (999, "none")]
+    ("status", "named"),
+    [(None, "none"), (101, "1xx"), (204, "2xx"), (302, "3xx"), (404, "4xx"), (503, "5xx"), (999, "none")],
 )
-def test_statuses_are_counted_by_class(status, named):
+def test_statuses_are_counted_by_class(status: int | None, named: str) -> None:
     metrics = Metrics()
     request(metrics, status=status)
     attempt(metrics, status=status, error_type="reset")
@@ -61,7 +71,7 @@ def test_statuses_are_counted_by_class(status, named):
     assert value(metrics, CLIENT + "_count", cluster="c", method="GET", status_class=named, error_type="reset") == 1
 
 
-def test_unknown_methods_share_one_label():
+def test_unknown_methods_share_one_label() -> None:
     metrics = Metrics()
     for method in ("get", "X", "\n"):
         request(metrics, method=method)
@@ -69,7 +79,7 @@ def test_unknown_methods_share_one_label():
     assert value(metrics, CLIENT + "_count", cluster="c", method="_OTHER", status_class="2xx", error_type="") == 3
 
 
-def test_series_above_the_limit_are_counted_as_overflow():
+def test_series_above_the_limit_are_counted_as_overflow() -> None:
     metrics = Metrics(most_series=5)
     for number in range(20):
         request(metrics, cluster=f"c{number}")
@@ -84,7 +94,7 @@ def test_series_above_the_limit_are_counted_as_overflow():
     assert value(metrics, "sidecar_metrics_overflowed", family="client") == 15
 
 
-def test_counters_above_the_limit_are_counted_as_overflow():
+def test_counters_above_the_limit_are_counted_as_overflow() -> None:
     metrics = Metrics(most_series=3)
     for number in range(10):
         metrics.retried(f"c{number}", "503")
@@ -93,7 +103,7 @@ def test_counters_above_the_limit_are_counted_as_overflow():
     assert value(metrics, "sidecar_retries_total", cluster="_overflow", reason="_overflow") == 7
 
 
-def test_every_counter_counts_under_its_name():
+def test_every_counter_counts_under_its_name() -> None:
     metrics = Metrics()
     metrics.retried("c", "503")
     metrics.ejected("c", "consecutive_5xx")
@@ -118,7 +128,7 @@ def test_every_counter_counts_under_its_name():
     assert value(metrics, "sidecar_loop_lag_seconds_bucket", le="0.005") == 1
 
 
-def test_gauges_are_computed_at_each_scrape_and_share_a_family_by_name():
+def test_gauges_are_computed_at_each_scrape_and_share_a_family_by_name() -> None:
     metrics = Metrics()
     size = 1.0
     metrics.gauges(lambda: [("sidecar_pool", "Connections.", {"cluster": "a"}, size)])
@@ -130,14 +140,14 @@ def test_gauges_are_computed_at_each_scrape_and_share_a_family_by_name():
     assert metrics.expose().count(b"# TYPE sidecar_pool gauge") == 1
 
 
-def test_the_page_has_no_created_series():
+def test_the_page_has_no_created_series() -> None:
     metrics = Metrics()
     metrics.retried("c", "503")
     assert b"_created" not in metrics.expose()
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_any_label_value_survives_the_text_format(route, cluster):
+def test_any_label_value_survives_the_text_format(route: str, cluster: str) -> None:
     metrics = Metrics()
     request(metrics, route=route, cluster=cluster)
     found = page(metrics)[SERVER + "_count"]

@@ -1,5 +1,7 @@
 """`OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*` and limits as the specification reads them."""
 
+from pathlib import Path
+
 import pytest
 
 from sidecar.errors import ConfigError
@@ -10,7 +12,9 @@ PREFIX = "OTEL_EXPORTER_OTLP_"
 
 
 def settings(**environ: str) -> OtlpSettings:
-    return otlp_settings({PREFIX + name if "BSP" not in name else name: value for name, value in environ.items()}, "1.2")
+    return otlp_settings(
+        {PREFIX + name if "BSP" not in name else name: value for name, value in environ.items()}, "1.2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,50 +31,59 @@ def settings(**environ: str) -> OtlpSettings:
         ({"ENDPOINT": "http://[::1]:4318"}, "http://[::1]:4318/v1/traces"),
     ],
 )
-def test_the_general_endpoint_gets_a_path_and_the_one_for_traces_is_used_as_it_is(environ, endpoint):
+def test_the_general_endpoint_gets_a_path_and_the_one_for_traces_is_used_as_it_is(
+    environ: dict[str, str], endpoint: str
+) -> None:
     assert settings(**environ).endpoint == endpoint
 
 
-@pytest.mark.parametrize("value", ["collector:4318", "grpc://x", "http://", "http://a:99999", "http://[::1", "http://a\x00b", "/v1"])
-def test_an_endpoint_that_is_no_url_is_refused(value):
+@pytest.mark.parametrize(
+    "value", ["collector:4318", "grpc://x", "http://", "http://a:99999", "http://[::1", "http://a\x00b", "/v1"]
+)
+def test_an_endpoint_that_is_no_url_is_refused(value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(TRACES_ENDPOINT=value)
     assert caught.value.path == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 
-def test_the_host_for_logs_has_no_secret():
+def test_the_host_for_logs_has_no_secret() -> None:
     assert settings(ENDPOINT="http://user:secret@collector:4318/path?key=1").host == "collector:4318"
     assert settings(ENDPOINT="https://collector").host == "collector"
 
 
-def test_headers_of_traces_replace_the_general_ones():
+def test_headers_of_traces_replace_the_general_ones() -> None:
     assert settings(HEADERS="x-key=a%20b, other=1").headers.items() >= {("x-key", "a b"), ("other", "1")}
     assert "x-key" not in settings(HEADERS="x-key=1", TRACES_HEADERS="other=2").headers
 
 
 @pytest.mark.parametrize("value", ["authorization", "=x", "a=b%0d%0aInjected: 1", "caf%C3%A9=1"])
-def test_malformed_headers_are_refused_without_showing_them(value):
+def test_malformed_headers_are_refused_without_showing_them(value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(HEADERS=value)
     assert caught.value.path == "OTEL_EXPORTER_OTLP_HEADERS"
     assert value not in caught.value.reason
 
 
-def test_times_are_milliseconds_and_sizes_spans():
-    found = settings(TIMEOUT="1500", OTEL_BSP_SCHEDULE_DELAY="250", OTEL_BSP_MAX_QUEUE_SIZE="100", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10")
+def test_times_are_milliseconds_and_sizes_spans() -> None:
+    found = settings(
+        TIMEOUT="1500",
+        OTEL_BSP_SCHEDULE_DELAY="250",
+        OTEL_BSP_MAX_QUEUE_SIZE="100",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10",
+    )
     assert (found.timeout, found.schedule_delay, found.max_queue_spans, found.batch_spans) == (1.5, 0.25, 100, 10)
     found = settings()
     assert (found.timeout, found.schedule_delay, found.max_queue_spans, found.batch_spans) == (10, 5, 2048, 512)
     assert settings(TIMEOUT="1500", TRACES_TIMEOUT="20").timeout == 0.02
 
 
-def test_a_batch_is_no_larger_than_the_queue():
+def test_a_batch_is_no_larger_than_the_queue() -> None:
     assert settings(OTEL_BSP_MAX_QUEUE_SIZE="100").batch_spans == 100
 
 
 @pytest.mark.parametrize("value", ["5s", "-1", "1.5", "٣", "9" * 20])
 @pytest.mark.parametrize("name", ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_MAX_QUEUE_SIZE"])
-def test_a_number_that_is_none_is_refused(name, value):
+def test_a_number_that_is_none_is_refused(name: str, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(**{name: value})
     assert caught.value.path == name
@@ -87,14 +100,16 @@ def test_a_number_that_is_none_is_refused(name, value):
         ({"COMPRESSION": "zstd"}, False, 1),
     ],
 )
-def test_compression_is_gzip_or_none(environ, gzip, warnings, caplog):
+def test_compression_is_gzip_or_none(
+    environ: dict[str, str], gzip: bool, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
     found = settings(**environ)
     assert found.gzip is gzip
     assert ("Content-Encoding" in found.headers) is gzip
     assert len(caplog.records) == warnings
 
 
-def test_without_files_there_is_no_tls_context_of_ours():
+def test_without_files_there_is_no_tls_context_of_ours() -> None:
     assert settings(ENDPOINT="https://collector").ssl_context is None
 
 
@@ -108,19 +123,19 @@ def test_without_files_there_is_no_tls_context_of_ours():
         ({"CLIENT_CERTIFICATE": "c.pem", "CLIENT_KEY": "k.pem"}, "CLIENT_CERTIFICATE"),
     ],
 )
-def test_certificates_that_cannot_be_used_are_refused(environ, path):
+def test_certificates_that_cannot_be_used_are_refused(environ: dict[str, str], path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(**environ)
     assert caught.value.path == PREFIX + path
 
 
-def test_a_file_that_is_no_certificate_is_refused(tmp_path):
+def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError):
         settings(CERTIFICATE=str(tmp_path / "ca.pem"))
 
 
-def test_the_systems_authorities_are_used_where_only_a_client_certificate_is_named(tmp_path):
+def test_the_systems_authorities_are_used_where_only_a_client_certificate_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(CLIENT_CERTIFICATE=str(tmp_path / "c"), CLIENT_KEY=str(tmp_path / "k"))
     assert "No such file" in caught.value.reason
@@ -129,7 +144,7 @@ def test_the_systems_authorities_are_used_where_only_a_client_certificate_is_nam
 # --- limits and words ------------------------------------------------------------------------------------------------
 
 
-def test_the_limit_of_spans_goes_before_the_general_one():
+def test_the_limit_of_spans_goes_before_the_general_one() -> None:
     assert span_limits({}) == SpanLimits()
     general = {"OTEL_ATTRIBUTE_COUNT_LIMIT": "9", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "8"}
     assert span_limits(general) == SpanLimits(value_length=8, attributes=9, event_attributes=9)
@@ -144,18 +159,21 @@ def test_the_limit_of_spans_goes_before_the_general_one():
     assert span_limits({"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "0"}).value_length == 0
 
 
-@pytest.mark.parametrize(("word", "value", "warnings"), [("true", True, 0), ("TRUE", True, 0), ("", False, 0), ("false", False, 0), ("1", False, 1)])
-def test_only_true_is_true(word, value, warnings, caplog):
+@pytest.mark.parametrize(
+    ("word", "value", "warnings"),
+    [("true", True, 0), ("TRUE", True, 0), ("", False, 0), ("false", False, 0), ("1", False, 1)],
+)
+def test_only_true_is_true(word: str, value: str, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
     assert boolean({"OTEL_SDK_DISABLED": word}, "OTEL_SDK_DISABLED") is value
     assert len(caplog.records) == warnings
 
 
-def test_known_methods_can_be_named():
+def test_known_methods_can_be_named() -> None:
     assert "GET" in known_methods({})
     assert known_methods({"OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS": "GET, BREW"}) == {"GET", "BREW"}
 
 
-def test_a_readable_authority_makes_a_context(tmp_path):
+def test_a_readable_authority_makes_a_context(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     authority.write_text(CERTIFICATE)
     context = settings(CERTIFICATE=str(authority)).ssl_context

@@ -23,7 +23,7 @@ def resource(**environ: str) -> dict[str, str]:
     return attributes(environ, "1.2", random.Random(1))
 
 
-def test_the_pods_identity_comes_from_the_downward_api():
+def test_the_pods_identity_comes_from_the_downward_api() -> None:
     found = resource(**POD, APP_NAME="orders")
     assert found == {
         "telemetry.sdk.language": "python",
@@ -53,23 +53,23 @@ def test_the_pods_identity_comes_from_the_downward_api():
         ({"APP_NAME": " ", "OTEL_SERVICE_NAME": ""}, "sidecar"),
     ],
 )
-def test_the_service_is_named_by_the_first_that_is_set(environ, name):
+def test_the_service_is_named_by_the_first_that_is_set(environ: dict[str, str], name: str) -> None:
     assert resource(**environ)["service.name"] == name
 
 
-def test_outside_a_pod_the_instance_is_random():
+def test_outside_a_pod_the_instance_is_random() -> None:
     first, second = (attributes({}, "1", random.Random(seed))["service.instance.id"] for seed in (1, 2))
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first)
     assert first != second
 
 
-def test_what_the_operator_says_wins_over_the_pod():
+def test_what_the_operator_says_wins_over_the_pod() -> None:
     found = resource(**POD, OTEL_RESOURCE_ATTRIBUTES="k8s.pod.name=other,service.instance.id=me,team=a%2Cb")
     assert (found["k8s.pod.name"], found["service.instance.id"], found["team"]) == ("other", "me", "a,b")
 
 
 @pytest.mark.parametrize("value", ["a=1", "a=1,b=2", "a = 1 , b=2", "a=x%20y", "a=b=c", "a=", "a=1,"])
-def test_resource_attributes_are_read_as_the_sdk_reads_them(value, monkeypatch):
+def test_resource_attributes_are_read_as_the_sdk_reads_them(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", value)
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
     theirs = dict(OTELResourceDetector().detect().attributes)
@@ -77,7 +77,7 @@ def test_resource_attributes_are_read_as_the_sdk_reads_them(value, monkeypatch):
     assert {key: ours[key] for key in theirs} == theirs
 
 
-def test_malformed_resource_attributes_are_refused_without_showing_them():
+def test_malformed_resource_attributes_are_refused_without_showing_them() -> None:
     with pytest.raises(ConfigError) as caught:
         resource(OTEL_RESOURCE_ATTRIBUTES="a=1,secret")
     assert caught.value.path == "OTEL_RESOURCE_ATTRIBUTES"

@@ -193,13 +193,15 @@ def test_an_event_leaves_the_set_it_was_given_as_it_was() -> None:
     assert list(before) == ["a"]
 
 
+KEYS = [
+    "metadata", "name", "labels", SERVICE_LABEL, "addressType", "ports", "port", "endpoints", "subsets", "addresses", "ip",
+    "conditions", "hints", "forZones", "targetRef", "kind",
+]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["metadata", "name", "labels", SERVICE_LABEL, "addressType", "ports", "port", "endpoints", "subsets",
-                         "addresses", "ip", "conditions", "hints", "forZones", "targetRef", "kind"]), inner, max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
     max_leaves=30,
-)  # fmt: skip
+)
 
 
 @given(JSON)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model import Address
-from sidecar.telemetry.environment import SpanLimits
+from sidecar.model import Address, Answer, Attempt, Request
 from sidecar.telemetry.arrival import ARRIVAL_FIELDS, Arrival, clean
+from sidecar.telemetry.environment import SpanLimits
 from sidecar.telemetry.propagation import fields_of
 from sidecar.telemetry.spans import CLIENT, SERVER, Identity, Link, Recorder, Span
 from tests.support.spans import MILLISECOND, START, answer, attempt, request
@@ -20,20 +20,30 @@ def said(span: Span) -> dict[str, object]:
     return attributes | dict(span.attributes)
 
 
-def server(asked=None, answered=None, recorder=None, identity=IDENTITY) -> Span:
+def server(
+    asked: Request | None = None,
+    answered: Answer | None = None,
+    recorder: Recorder | None = None,
+    identity: Identity = IDENTITY,
+) -> Span:
     asked = asked or request()
     arrival = Arrival(asked, fields_of(asked.headers, ARRIVAL_FIELDS))
     return (recorder or Recorder()).server(identity, arrival, asked, answered or answer())
 
 
-def client(tried=None, asked=None, answered=None, recorder=None) -> Span:
+def client(
+    tried: Attempt | None = None,
+    asked: Request | None = None,
+    answered: Answer | None = None,
+    recorder: Recorder | None = None,
+) -> Span:
     return (recorder or Recorder()).client(IDENTITY, asked or request(), tried or attempt(), answered or answer())
 
 
 # --- SERVER ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_server_span_has_the_attributes_of_the_conventions_and_no_other():
+def test_the_server_span_has_the_attributes_of_the_conventions_and_no_other() -> None:
     assert said(server(request(headers=(("User-Agent", "curl/8"), ("Cookie", "secret"))))) == {
         "http.request.method": "GET",
         "url.scheme": "http",
@@ -50,17 +60,24 @@ def test_the_server_span_has_the_attributes_of_the_conventions_and_no_other():
     }
 
 
-def test_the_server_span_lasts_from_the_head_to_the_last_byte_and_hangs_on_the_caller():
+def test_the_server_span_lasts_from_the_head_to_the_last_byte_and_hangs_on_the_caller() -> None:
     span = server()
     assert (span.shape.kind, span.start_ns, span.end_ns) == (SERVER, START, START + 5 * MILLISECOND)
-    assert (span.trace_id, span.span_id, span.parent_id, span.remote, span.flags, span.trace_state) == (1, 2, 3, True, 1, "a=1")
+    assert (span.trace_id, span.span_id, span.parent_id, span.remote, span.flags, span.trace_state) == (
+        1,
+        2,
+        3,
+        True,
+        1,
+        "a=1",
+    )
 
 
-def test_a_root_has_no_remote_parent():
+def test_a_root_has_no_remote_parent() -> None:
     assert not server(identity=IDENTITY._replace(parent_id=0)).remote
 
 
-def test_the_name_is_the_method_and_the_route_only_where_the_operator_named_one():
+def test_the_name_is_the_method_and_the_route_only_where_the_operator_named_one() -> None:
     asked = request()
     assert server(asked).shape.name == "GET"
     asked.route = "items"
@@ -69,14 +86,14 @@ def test_the_name_is_the_method_and_the_route_only_where_the_operator_named_one(
 
 
 @pytest.mark.parametrize("method", ["get", "PROPFIND", "X" * 50])
-def test_an_unknown_method_is_other_and_its_original_kept(method):
+def test_an_unknown_method_is_other_and_its_original_kept(method: str) -> None:
     span = server(request(method))
     assert span.shape.name == "HTTP"
     assert said(span)["http.request.method"] == "_OTHER"
     assert said(span)["http.request.method_original"] == method
 
 
-def test_known_methods_can_be_replaced():
+def test_known_methods_can_be_replaced() -> None:
     recorder = Recorder(methods=frozenset({"PROPFIND"}))
     assert server(request("PROPFIND"), recorder=recorder).shape.name == "PROPFIND"
     assert server(request("GET"), recorder=recorder).shape.name == "HTTP"
@@ -101,7 +118,7 @@ def test_known_methods_can_be_replaced():
         (answer(200, None, "DC", cancelled=True), False, None),
     ],
 )
-def test_the_server_span_fails_where_the_server_failed(answered, error, error_type):
+def test_the_server_span_fails_where_the_server_failed(answered: Answer, error: bool, error_type: str | None) -> None:
     span = server(answered=answered)
     assert span.shape.error is error
     assert said(span).get("error.type") == error_type
@@ -109,13 +126,13 @@ def test_the_server_span_fails_where_the_server_failed(answered, error, error_ty
     assert said(span).get("sidecar.response_flag") == (answered.flag if answered.flag != "-" else None)
 
 
-def test_a_retry_that_succeeded_leaves_the_server_span_unset():
+def test_a_retry_that_succeeded_leaves_the_server_span_unset() -> None:
     asked = request()
     asked.attempts = [attempt(0, None, "connect_failed"), attempt(1, 200)]
     assert not server(asked).shape.error
 
 
-def test_the_request_is_told_as_it_came_whatever_filters_made_of_it():
+def test_the_request_is_told_as_it_came_whatever_filters_made_of_it() -> None:
     asked = request(headers=(("User-Agent", "curl/8"),))
     arrival = Arrival(asked, fields_of(asked.headers, ARRIVAL_FIELDS))
     asked.method, asked.target, asked.authority = "POST", b"/internal", "other"
@@ -129,27 +146,27 @@ def test_the_request_is_told_as_it_came_whatever_filters_made_of_it():
     )
 
 
-def test_a_unix_peer_is_told_by_its_path_and_has_no_port():
+def test_a_unix_peer_is_told_by_its_path_and_has_no_port() -> None:
     found = said(server(request(peer=Address("unix:/run/app.sock", 0))))
     assert (found["network.peer.address"], found["client.address"]) == ("/run/app.sock", "/run/app.sock")
     assert "network.peer.port" not in found
 
 
-def test_control_characters_are_escaped_and_invalid_bytes_shown():
+def test_control_characters_are_escaped_and_invalid_bytes_shown() -> None:
     asked = request(target=b"/a\x1b[31m\x7f\xe9", headers=(("User-Agent", "x\x00\x9b\xff"),))
     found = said(server(asked))
     assert found["url.path"] == "/a\\x1b[31m\\x7f\xe9"
     assert found["user_agent.original"] == "x\\x00\\x9b\\xff"
 
 
-def test_a_long_user_agent_is_told_but_not_kept():
+def test_a_long_user_agent_is_told_but_not_kept() -> None:
     recorder = Recorder()
     found = server(request(headers=(("User-Agent", "x" * 5000),)), recorder=recorder)
     assert said(found)["user_agent.original"] == "x" * 5000
     assert "x" * 5000 not in dict(found.shape.attributes).values()
 
 
-def test_shapes_are_kept_and_bounded():
+def test_shapes_are_kept_and_bounded() -> None:
     recorder = Recorder()
     assert server(recorder=recorder).shape is server(recorder=recorder).shape
     for number in range(2000):
@@ -159,7 +176,7 @@ def test_shapes_are_kept_and_bounded():
     assert len(recorder._clients) <= 512
 
 
-def test_a_restarted_trace_links_to_the_caller():
+def test_a_restarted_trace_links_to_the_caller() -> None:
     link = Link(7, 8, 1, "")
     span = server(identity=IDENTITY._replace(parent_id=0, link=link))
     assert (list(span.links), span.has_extras, span.dropped_links) == ([link], True, 0)
@@ -182,17 +199,18 @@ def test_a_restarted_trace_links_to_the_caller():
         ((("Forwarded", "for=_hidden"),), "127.0.0.1"),
         ((("Forwarded", "nonsense"),), "127.0.0.1"),
         ((("X-Forwarded-For", ""),), "127.0.0.1"),
+        ((("User-Agent", "curl/8"),), "127.0.0.1"),
         ((("X-Forwarded-For", "<script>"),), "127.0.0.1"),
         ((("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-For", "10.0.0.1")), "203.0.113.9"),
         ((), "127.0.0.1"),
     ],
 )
-def test_a_trusted_peer_names_the_client(headers, expected):
+def test_a_trusted_peer_names_the_client(headers: tuple[tuple[str, str], ...], expected: str) -> None:
     assert said(server(request(headers=headers, trusted=True)))["client.address"] == expected
     assert said(server(request(headers=headers)))["client.address"] == "127.0.0.1"
 
 
-def test_scheme_and_host_of_the_original_request_come_from_a_trusted_peer():
+def test_scheme_and_host_of_the_original_request_come_from_a_trusted_peer() -> None:
     headers = (("X-Forwarded-Proto", "HTTPS"), ("X-Forwarded-Host", "shop.example, inner"), ("User-Agent", "x"))
     found = said(server(request(headers=headers, trusted=True)))
     assert (found["url.scheme"], found["server.address"]) == ("https", "shop.example")
@@ -202,7 +220,7 @@ def test_scheme_and_host_of_the_original_request_come_from_a_trusted_peer():
 
 
 @given(st.binary(max_size=80), st.binary(max_size=80))
-def test_whatever_a_trusted_peer_sends_makes_a_printable_span(forwarded, address):
+def test_whatever_a_trusted_peer_sends_makes_a_printable_span(forwarded: bytes, address: bytes) -> None:
     asked = request(trusted=True)
     asked.headers.extend([(b"forwarded", forwarded), (b"x-forwarded-for", address), (b"x-forwarded-host", forwarded)])
     for value in said(server(asked)).values():
@@ -212,7 +230,7 @@ def test_whatever_a_trusted_peer_sends_makes_a_printable_span(forwarded, address
 # --- CLIENT ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_client_span_has_the_attributes_of_the_conventions_and_no_other():
+def test_the_client_span_has_the_attributes_of_the_conventions_and_no_other() -> None:
     span = client()
     assert said(span) == {
         "http.request.method": "GET",
@@ -228,17 +246,17 @@ def test_the_client_span_has_the_attributes_of_the_conventions_and_no_other():
     assert (span.shape.name, span.shape.kind) == ("GET", CLIENT)
 
 
-def test_the_client_span_is_a_child_of_the_server_span():
+def test_the_client_span_is_a_child_of_the_server_span() -> None:
     span = client()
     assert (span.trace_id, span.span_id, span.parent_id, span.remote) == (1, 0xA0, 2, False)
     assert (span.start_ns, span.end_ns) == (START + MILLISECOND, START + 4 * MILLISECOND)
 
 
-def test_an_attempt_that_never_ended_ends_with_the_answer():
+def test_an_attempt_that_never_ended_ends_with_the_answer() -> None:
     assert client(attempt(end_ns=0)).end_ns == START + 5 * MILLISECOND
 
 
-def test_repeats_count_from_one_and_the_first_try_says_nothing():
+def test_repeats_count_from_one_and_the_first_try_says_nothing() -> None:
     assert "http.request.resend_count" not in said(client(attempt(0)))
     assert said(client(attempt(2)))["http.request.resend_count"] == 2
 
@@ -258,14 +276,16 @@ def test_repeats_count_from_one_and_the_first_try_says_nothing():
         (attempt(status=None), answer(), None),
     ],
 )
-def test_the_client_span_fails_where_the_attempt_failed_and_not_where_the_caller_left(tried, answered, error_type):
+def test_the_client_span_fails_where_the_attempt_failed_and_not_where_the_caller_left(
+    tried: Attempt, answered: Answer, error_type: str | None
+) -> None:
     span = client(tried, answered=answered)
     assert said(span).get("error.type") == error_type
     assert span.shape.error is (error_type is not None)
     assert said(span).get("http.response.status_code") == tried.status
 
 
-def test_a_unix_endpoint_is_told_by_its_path():
+def test_a_unix_endpoint_is_told_by_its_path() -> None:
     found = said(client(attempt(address=Address("unix:/run/app.sock", 0))))
     assert (found["network.peer.address"], found["network.transport"]) == ("/run/app.sock", "unix")
     assert "network.peer.port" not in found
@@ -283,12 +303,14 @@ def test_a_unix_endpoint_is_told_by_its_path():
         ("http", "a:b:c", b"/\x1b", "http://a:b:c/\\x1b", "a:b:c", 80),
     ],
 )
-def test_the_url_has_no_query_and_no_userinfo(scheme, authority, target, url, host, port):
+def test_the_url_has_no_query_and_no_userinfo(
+    scheme: str, authority: str, target: bytes, url: str, host: str, port: int
+) -> None:
     found = said(client(attempt(scheme=scheme), request(authority=authority, target=target)))
     assert (found["url.full"], found["server.address"], found["server.port"]) == (url, host, port)
 
 
-def test_events_of_an_attempt_are_events_of_its_span():
+def test_events_of_an_attempt_are_events_of_its_span() -> None:
     span = client(attempt(events=[(START, "ejected", {"reason": "5xx\x1b", "count": 3})]))
     [event] = span.events
     assert (event.time_ns, event.name, event.attributes) == (START, "ejected", [("reason", "5xx\\x1b"), ("count", 3)])
@@ -298,7 +320,7 @@ def test_events_of_an_attempt_are_events_of_its_span():
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def test_values_are_cut_at_the_limit():
+def test_values_are_cut_at_the_limit() -> None:
     recorder = Recorder(SpanLimits(value_length=4))
     found = said(server(request(headers=(("User-Agent", "curl/8"),)), recorder=recorder))
     assert (found["user_agent.original"], found["url.path"], found["network.peer.port"]) == ("curl", "/ite", 40_000)
@@ -307,7 +329,7 @@ def test_values_are_cut_at_the_limit():
 
 
 @pytest.mark.parametrize("most", [0, 3, 10, 11, 12, 31])
-def test_attributes_above_the_limit_are_counted(most):
+def test_attributes_above_the_limit_are_counted(most: int) -> None:
     whole = said(server())
     span = server(recorder=Recorder(SpanLimits(attributes=most)))
     assert len(said(span)) == min(most, len(whole))
@@ -316,7 +338,7 @@ def test_attributes_above_the_limit_are_counted(most):
     assert span.has_extras is (most < len(whole))
 
 
-def test_events_and_links_above_their_limits_are_counted():
+def test_events_and_links_above_their_limits_are_counted() -> None:
     recorder = Recorder(SpanLimits(events=1, event_attributes=1, links=0))
     span = client(attempt(events=[(1, "a", {"x": 1, "y": 2}), (2, "b", {})]), recorder=recorder)
     assert ([event.name for event in span.events], span.dropped_events, span.events[0].dropped) == (["a"], 1, 1)

@@ -32,9 +32,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pod, trace = os.environ.get("HOSTNAME", ""), self.headers.get("traceparent", "")
         said: dict[str, object] = {"pod": pod, "path": self.path, "traceparent": trace}
         if self.path != "/healthz" and (upstream := os.environ.get("UPSTREAM")):
-            said["upstream"] = ask(
-                upstream, {name: self.headers[name] for name in TRACE_HEADERS if name in self.headers}
-            )
+            traced = {name: self.headers[name] for name in TRACE_HEADERS if name in self.headers}
+            said["upstream"] = ask(upstream, traced)
         body = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
