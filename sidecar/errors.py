@@ -7,6 +7,7 @@
     ├── BadBackend 500 -            the rule names no usable backend
     ├── FilterFailed 500 -          a filter raised or answered nonsense
     ├── RequestTimeout 504 UT       the route's `request` timeout ran out
+    ├── TooManyConnections 503 UO   the listener holds as many as it may
     ├── Draining 503 -              the sidecar is going away
     └── UpstreamError 502 UF        something upstream of us failed
         ├── NoHealthyEndpoint 503 UH
@@ -36,7 +37,7 @@ class ConfigError(Exception):
 
 
 class StartError(Exception):
-    """The sidecar cannot start though its configuration is right: port in use, no permission. The text says what to do."""
+    """The sidecar cannot start though its configuration is right: port in use, no permission; the text says what to do."""
 
 
 class ProxyError(Exception):
@@ -100,6 +101,16 @@ class RequestTimeout(ProxyError):
     flag = "UT"
     proxy_error = "http_response_timeout"
     error_type = "request_timeout"
+
+
+class TooManyConnections(ProxyError):
+    """The listener holds as many connections as it may."""
+
+    status = 503
+    flag = "UO"
+    proxy_error = "connection_limit_reached"
+    error_type = "too_many_connections"
+    close = True
 
 
 class Draining(ProxyError):

@@ -97,6 +97,7 @@ class Limits(Section, frozen=True, kw_only=True):
     max_target_bytes: int = 8_190
     max_body_bytes: int | None = None  # None: streamed, unlimited
     replay_bytes: int = 65_536  # of a request body kept for a retry
+    header_timeout: Duration = Duration(30)  # from the first byte of a request head to its last
     keepalive_timeout: Duration = Duration(75)  # idle downstream connection
     body_timeout: Duration = Duration(60)  # between two reads of a request body, or two writes of a response body
 
@@ -106,6 +107,7 @@ class Listener(Section, frozen=True, kw_only=True):
 
     name: str
     address: str  # `host:port`, `:port` or `unix:/path`
+    engine: Literal["aiohttp", "native"] = "aiohttp"  # what parses HTTP; native: any method, trailers of requests
     mode: Literal["reverse", "forward"] = "reverse"  # forward: the Host names the Service or host to go to
     routes: tuple[Route, ...] = ()
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # whose Forwarded and X-Forwarded-* are believed

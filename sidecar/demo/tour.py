@@ -34,13 +34,20 @@ def _introduce(stage: Stage, screen: Screen) -> None:
 
 async def _walk(step: Step, stage: Stage, screen: Screen) -> None:
     """One step; what goes wrong with its sockets is a claim that does not hold."""
+    problem: BaseException | None = None
     try:
         await step(stage, screen)
     except* (OSError, EOFError, ValueError, KeyError) as group:
-        error = group.exceptions[0]
-        screen.claim(f"this step could be done ({type(error).__name__}: {error})", held=False)
+        problem = _first(group)
+    if problem is not None:
+        screen.claim(f"this step could be done ({type(problem).__name__}: {problem})", held=False)
         for line in stage.sidecar.lines[-5:]:
             screen.say(f"   sidecar | {line}")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _conclude(screen: Screen) -> None:

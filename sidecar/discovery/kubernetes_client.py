@@ -52,6 +52,7 @@ class KubernetesClient:
         self._trace_configs = trace_configs
         self._configuration: Any = library.configuration.Configuration()
         self._api: Any = None
+        self._retired: Any = None  # with the certificates before, in which requests may still be under way
 
     @classmethod
     async def connect(cls, access: Access, trace_configs: Sequence[aiohttp.TraceConfig] = ()) -> Self:
@@ -97,8 +98,9 @@ class KubernetesClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._api is not None:
-            await self._api.close()
+        for api in (self._retired, self._api):
+            if api is not None:
+                await api.close()
 
     async def _open(
         self, path: str, query: Mapping[str, str] | None, limits: aiohttp.ClientTimeout
@@ -119,7 +121,10 @@ class KubernetesClient:
         self, path: str, query: Mapping[str, str] | None, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"sidecar/{__version__}"}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        except Exception as error:  # reads the token file, which may be gone, empty or unreadable
+            raise ApiError(f"cannot sign in to {self.server}: {_one_line(error)}") from error
         headers = {name: value.strip() for name, value in headers.items()}  # token files may end with a line feed
         response: aiohttp.ClientResponse = await self._api.request(
             "GET",
@@ -153,9 +158,9 @@ class KubernetesClient:
             ):  # fmt: skip
                 fresh = self._library.api_client.ApiClient(configuration)
                 self._trace(fresh.rest_client.pool_manager)
-                self._api, old = fresh, self._api
-                if old is not None:
-                    await old.close()
+                self._api, self._retired, retired = fresh, self._api, self._retired
+                if retired is not None:
+                    await retired.close()
         except TimeoutError as error:
             raise ApiError(f"signing in to {self.server} took longer than {_GET_TIMEOUT:.0f} s") from error
         except Exception as error:  # plugins and files fail in many ways, all of them the operator's to repair

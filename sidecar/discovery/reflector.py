@@ -159,9 +159,7 @@ class Reflector:
         except TimeoutError as error:
             if not opened.expired():
                 raise
-            status = (
-                400 if streaming else None
-            )  # a server that does not know streaming lists takes it for a plain watch
+            status = 400 if streaming else None  # an older server takes a streaming list for a plain watch
             raise ApiError(f"API server {client.server} does not answer", status=status) from error
         self._ended(client)
 

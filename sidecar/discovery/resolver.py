@@ -3,10 +3,12 @@
 Decides nothing about when to ask again; that is `dns.py`.
 """
 
-import importlib
 import socket
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import aiodns
+from pycares import SRVRecordData  # what aiodns answers with
 
 _NOT_FOUND = (1, 4)  # ARES_ENODATA, ARES_ENOTFOUND
 _TIMEOUT = 2.0  # seconds for one try at one name server
@@ -42,14 +44,14 @@ class Resolver:
     """Asks DNS; one channel for each set of name servers, made when first needed. `aclose` it."""
 
     def __init__(self) -> None:
-        self._channels: dict[tuple[str, ...], Any] = {}
+        self._channels: dict[tuple[str, ...], aiodns.DNSResolver] = {}
 
     async def addresses(self, host: str, nameservers: Sequence[str] = ()) -> Answer:
         """All A and AAAA records, IPv4 first. Raises ResolveError."""
         channel = self._channel(nameservers)
         try:
             result = await channel.getaddrinfo(host, type=socket.SOCK_STREAM)
-        except Exception as error:
+        except aiodns.error.DNSError as error:
             raise _failure(host, "A or AAAA", nameservers, error) from error
         found = {node.addr[0].decode(): None for node in result.nodes}
         if not found:
@@ -62,12 +64,13 @@ class Resolver:
         channel = self._channel(nameservers)
         try:
             result = await channel.query_dns(host, "SRV")
-        except Exception as error:
+        except aiodns.error.DNSError as error:
             raise _failure(host, "SRV", nameservers, error) from error
         records = tuple(
             Srv(record.data.priority, record.data.weight, record.data.port, record.data.target, float(record.ttl))
             for record in result.answer
-            if hasattr(record.data, "target") and record.data.target not in ("", ".")  # `.`: decidedly not available
+            if isinstance(record.data, SRVRecordData)
+            and record.data.target not in ("", ".")  # `.`: decidedly not available
         )
         if not records:
             raise ResolveError(f"{host} has no SRV record", missing=True)
@@ -78,19 +81,15 @@ class Resolver:
         while self._channels:
             await self._channels.popitem()[1].close()
 
-    def _channel(self, nameservers: Sequence[str]) -> Any:
+    def _channel(self, nameservers: Sequence[str]) -> aiodns.DNSResolver:
         key = tuple(nameservers)
         if key not in self._channels:
-            aiodns = importlib.import_module("aiodns")  # only where a name is to be resolved
             self._channels[key] = aiodns.DNSResolver(nameservers=key or None, timeout=_TIMEOUT, tries=_TRIES)
         return self._channels[key]
 
 
-def _failure(host: str, kind: str, nameservers: Sequence[str], error: Exception) -> ResolveError:
-    """The failure of c-ares in one line; what is no DNS failure is raised again."""
-    aiodns = importlib.import_module("aiodns")
-    if not isinstance(error, aiodns.error.DNSError):
-        raise error
+def _failure(host: str, kind: str, nameservers: Sequence[str], error: aiodns.error.DNSError) -> ResolveError:
+    """The failure of c-ares in one line."""
     code, text = (*error.args, "")[:2]
     asked = f" (asked {', '.join(nameservers)})" if nameservers else ""
     return ResolveError(f"{host} does not resolve to {kind}{asked}: {text}", missing=code in _NOT_FOUND)

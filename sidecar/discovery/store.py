@@ -49,7 +49,8 @@ class Store:
         """Take an event in and tell those whose Service it touches."""
         before, self._slices = self._slices, apply(self._slices, event)
         match event:
-            case Relisted():
+            case Relisted(slices):
+                self._complaints = {name: told for name, told in self._complaints.items() if name in slices}
                 self.tell()
             case Upserted(name) | Deleted(name):
                 pieces = (*before.get(name, ()), *self._slices.get(name, ()))

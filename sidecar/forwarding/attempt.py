@@ -23,7 +23,7 @@ from sidecar.errors import (
 from sidecar.forwarding.body import close_attempt
 from sidecar.forwarding.headers import HeaderRules
 from sidecar.forwarding.replay import ReplayBody
-from sidecar.model import Address, Attempt, Request
+from sidecar.model import Address, Attempt, RawHeaders, Request
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.exchange import Exchange
@@ -147,8 +147,14 @@ class Attempts:
         else:
             body = cast("bytes | None", request.body)
             if chunked and body is not None:
-                body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+                body = chunked_body(body, request.trailers)
         return connection.begin(request, head, body, chunked=chunked)
+
+
+def chunked_body(body: bytes, trailers: RawHeaders) -> bytes:
+    """A whole body in one chunk, with its trailers."""
+    end = b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % pair for pair in trailers])
+    return b"%x\r\n%b\r\n%b" % (len(body), body, end) if body else end
 
 
 async def _open(pool: Pool, deadline: float | None, request_deadline: float | None) -> Connection:

@@ -31,6 +31,7 @@ from sidecar.lifecycle.assemble import Assembled, Assembler
 from sidecar.lifecycle.pools import pool_factory
 from sidecar.lifecycle.view import View, gauges
 from sidecar.listener.listener import Listener
+from sidecar.model import Handler
 from sidecar.telemetry.propagation import TRACE_FIELDS
 from sidecar.telemetry.telemetry import Telemetry, build
 
@@ -138,7 +139,7 @@ class Proxy:
             node=self._environ.get("NODE_NAME") or None,
         )
 
-    def _handler(self, name: str) -> Callable[..., object]:
+    def _handler(self, name: str) -> Handler:
         return self.current[name].handler
 
     def _apply(self, assembler: Assembler, new: config.Config) -> None:

@@ -4,17 +4,17 @@ What all requests of a connection share (peer, trust, pseudonym) is worked out o
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from sidecar.errors import ProxyError
-from sidecar.listener.inbound import peer_address
+from sidecar.errors import TooManyConnections
+from sidecar.listener.peers import peer_address
 from sidecar.model import Address, Origin
 
 if TYPE_CHECKING:
-    from sidecar.listener.front import Front
+    from sidecar.listener.front import AiohttpFront
 
 
 class NoAccessLog(AbstractAccessLogger):
@@ -53,7 +53,7 @@ class Connection(web.RequestHandler):
 
     origin: Origin
     peer: Address
-    front: "Front"
+    front: "AiohttpFront"
     serving = False  # a request runs
     counted = False
 
@@ -61,13 +61,11 @@ class Connection(web.RequestHandler):
         """Learn the peer, and turn it away where too many are connected."""
         super().connection_made(transport)
         self.peer = peer_address(transport.get_extra_info("peername"))
-        self.origin = self.front.origin_of(self.peer, secure=transport.get_extra_info("sslcontext") is not None)
+        self.origin = self.front.service.origin_of(self.peer, secure=transport.get_extra_info("sslcontext") is not None)
         self.counted = True
         self.front.open += 1
-        if self.front.open > self.front.spec.limits.max_connections:
-            overflow = ProxyError("too many connections")
-            overflow.status, overflow.proxy_error = 503, "connection_limit_reached"
-            self.front.refuse(cast("asyncio.Transport", transport), overflow)
+        if self.front.open > self.front.service.spec.limits.max_connections:
+            self.front.refuse(self, TooManyConnections("too many connections"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count it no more, once."""

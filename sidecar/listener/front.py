@@ -1,56 +1,44 @@
-"""The downstream front on aiohttp's `web.Server`: one handler, no application, router, middleware or access logger.
+"""The front on aiohttp's `web.Server`: one handler, no application, router, middleware or access logger.
 
-aiohttp accepts, parses, limits and keeps connections alive; the answer's bytes are written here as they are, so that
-nothing is added to or taken from a response. Only public API: `web.Server`, `web.RequestHandler`, `BaseRequest.writer`.
+aiohttp accepts, parses, limits and keeps connections alive; the answer's bytes are written by the service as they are,
+so that nothing is added to or taken from a response. Only public API: `web.Server`, `web.RequestHandler`,
+`BaseRequest.writer`.
 """
 
 import asyncio
 import logging
+import socket
+import struct
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
 
-from sidecar.config.model import Listener as ListenerSpec
 from sidecar.errors import BadRequest, ProxyError
-from sidecar.listener.answers import error_response
 from sidecar.listener.connection import Connection, NoAccessLog, Tail, Written
-from sidecar.listener.inbound import Networks, build, is_trusted
-from sidecar.listener.outbound import Sender, head, interim
-from sidecar.model import Address, Answer, Handler, Headers, Origin, RawHeaders, Request, Response
-from sidecar.telemetry.telemetry import Telemetry
+from sidecar.listener.inbound import build
+from sidecar.listener.outbound import interim
+from sidecar.listener.service import Service
+from sidecar.model import Headers, RawHeaders, Request, Response, Tunnel
 
 log = logging.getLogger("sidecar.listener")
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST, what is buffered is lost
+_AT_ONCE = 0.001  # seconds that a cut waits for handlers: aiohttp takes 0 for no limit
 
 
-class Front(web.Server):
+class AiohttpFront(web.Server):
     """Serves one listener."""
 
-    def __init__(
-        self,
-        spec: ListenerSpec,
-        handler: Callable[[], Handler],
-        telemetry: Telemetry,
-        *,
-        trusted: Networks,
-        via: bytes,
-    ) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__(self._serve, handler_cancellation=True)
-        self.spec = spec
-        self.draining = False
-        self.busy = self.open = 0  # requests, connections
-        self._quiet: asyncio.Future[None] | None = None
-        self._handler = handler  # called once a request: a reload swaps what it returns
-        self._telemetry = telemetry
-        self._trusted = trusted
-        self._via = via
+        self.service = service
+        self.open = 0  # connections
         self.keeping, self.closing = Written(keep=True), Written(keep=False)
 
     def __call__(self) -> Connection:
         """Make the protocol of a new connection."""
-        limits = self.spec.limits
+        limits = self.service.spec.limits
         connection = Connection(
             self,
             loop=asyncio.get_running_loop(),
@@ -65,19 +53,8 @@ class Front(web.Server):
         connection.front = self
         return connection
 
-    def origin_of(self, peer: Address, *, secure: bool) -> Origin:
-        """What upstreams are told of a connection from `peer`."""
-        return Origin(
-            self._via,
-            trusted=is_trusted(peer, self._trusted),
-            announce=self.spec.mode == "reverse",
-            peer=_forwarded_for(peer),
-            scheme=b"https" if secure else b"http",
-        )
-
-    def reconfigure(self, spec: ListenerSpec, trusted: Networks) -> None:
-        """Take limits and trust from a new configuration; connections that are open keep theirs."""
-        self.spec, self._trusted = spec, trusted
+    def reconfigure(self) -> None:
+        """New connections take the limits of the service's new configuration."""
 
     def close_idle(self) -> None:
         """Close connections without a request; the others close with their answer."""
@@ -87,83 +64,34 @@ class Front(web.Server):
             else:
                 connection.force_close()
 
-    async def idle(self, within: float) -> None:
-        """Wait until no request runs, `within` seconds at most."""
-        if self.busy:
-            self._quiet = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._quiet,), timeout=within)
+    async def aclose(self) -> None:
+        """Close all connections and wait for their tasks."""
+        await self.shutdown(_AT_ONCE)
 
-    def refuse(self, transport: asyncio.Transport, error: ProxyError) -> None:
+    def refuse(self, connection: Connection, error: ProxyError) -> None:
         """Answer a connection that sent nothing usable, and close it."""
-        response = error_response(error, None)
-        nobody = Request(method="GET", target=b"", authority="", headers=Headers())
-        transport.write(head(response, nobody, close=True, chunked=False) + cast("bytes", response.body))
-        transport.close()
+        if connection.transport is not None:
+            connection.transport.write(self.service.refusal(error, connection.peer, connection.origin))
+            connection.transport.close()
 
     def refused(self, connection: Connection, status: int, exc: BaseException | None, message: str | None) -> None:
-        """The parser refused a message: answer, count and trace it."""
+        """The parser refused a message."""
         if status == 400:
-            error: ProxyError = BadRequest(_parser_reason(exc, message), _parser_status(exc))
+            self.refuse(connection, BadRequest(_parser_reason(exc, message), _parser_status(exc)))
         else:
             log.error("unexpected failure in the front", exc_info=exc)
-            error = ProxyError("internal error")
-        loop = asyncio.get_running_loop()
-        request = Request(
-            method="_OTHER",
-            target=b"",
-            authority="",
-            headers=Headers(),
-            peer=connection.peer,
-            listener=self.spec.name,
-            origin=connection.origin,
-            started=loop.time(),
-            received_ns=time.time_ns(),
-        )
-        request.trace = self._telemetry.begin(request, "ignore")
-        self.refuse(cast("asyncio.Transport", connection.transport), error)
-        self._end(request, error.status, Sender(), error)
+            self.refuse(connection, ProxyError("internal error"))
 
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
         """One request from its head to its last byte."""
         connection = cast("Connection", incoming.protocol)
-        request, response = self._begin(incoming, connection)
-        sender = Sender()
-        self.busy += 1
-        connection.serving = True
-        try:
-            if response is None:
-                response = await self._answer(request)
-            if response.tunnel is not None:
-                await self._tunnel(incoming, connection, request, response)
-                close = True
-            else:
-                close = await self._send(incoming, request, response, sender)
-        except BaseException as error:
-            self._broken(request, response, sender, error)
-            if isinstance(error, Exception):
-                _cut(connection, request, response)
-                return self.closing
-            raise
-        else:
-            failure = response.error
-            self._end(request, response.status, sender, failure, response.flag)
-        finally:
-            self.busy -= 1
-            connection.serving = False
-            if not self.busy and self._quiet is not None and not self._quiet.done():
-                self._quiet.set_result(None)
-            if response is not None:
-                await response.aclose()
-        return self.closing if close else self.keeping
-
-    def _begin(self, incoming: web.BaseRequest, connection: Connection) -> tuple[Request, Response | None]:
-        limits = self.spec.limits
+        limits = self.service.spec.limits
         started, now = asyncio.get_running_loop().time(), time.time_ns()
-        refusal: Response | None = None
+        refusal: ProxyError | None = None
         try:
             request = build(
                 incoming,
-                listener=self.spec.name,
+                listener=self.service.spec.name,
                 origin=connection.origin,
                 peer=connection.peer,
                 body_timeout=limits.body_timeout,
@@ -172,88 +100,61 @@ class Front(web.Server):
                 received_ns=now,
             )
         except ProxyError as error:
+            refusal = error
             request = Request(
-                method=incoming.method, target=b"", authority="", headers=Headers(), origin=connection.origin
-            )
-            request.peer, request.listener, request.started, request.received_ns = (
-                connection.peer, self.spec.name, started, now,
+                method=incoming.method, target=b"", authority="", headers=Headers(), peer=connection.peer,
+                listener=self.service.spec.name, origin=connection.origin, started=started, received_ns=now,
             )  # fmt: skip
-            refusal = error_response(error, request)
-        request.trace = self._telemetry.begin(request, self.spec.trace_context)
         if request.version == "1.1" and incoming.transport is not None:
             request.interim = partial(_write_interim, incoming.transport)
-        return request, refusal
-
-    async def _answer(self, request: Request) -> Response:
+        self.service.begin(request)
+        connection.serving = True
         try:
-            return await self._handler()(request)
-        except ProxyError as error:
-            return error_response(error, request)
-        except Exception:
-            log.exception("unexpected failure while serving a request")
-            return error_response(ProxyError("internal error"), request)
+            keep = await self.service.serve(request, _Client(incoming, connection), refusal)
+        finally:
+            connection.serving = False
+        return self.keeping if keep else self.closing
 
-    async def _send(self, incoming: web.BaseRequest, request: Request, response: Response, sender: Sender) -> bool:
-        failed = isinstance(response.error, ProxyError) and response.error.close
-        close = self.draining or failed or not incoming.keep_alive
-        if not close and not incoming.content.is_eof() and incoming.headers.get("Expect") is not None:
-            close = True  # the body that was announced may never come
-        return await sender.send(incoming.writer, request, response, close=close)
 
-    async def _tunnel(
-        self, incoming: web.BaseRequest, connection: Connection, request: Request, response: Response
-    ) -> None:
+class _Client:
+    """The downstream's side of one request (`service.Client`)."""
+
+    __slots__ = ("_connection", "_incoming", "write")
+
+    def __init__(self, incoming: web.BaseRequest, connection: Connection) -> None:
+        self._incoming = incoming
+        self._connection = connection
+        self.write = incoming.writer.write
+
+    def closes(self, _response: Response) -> bool:
+        """After what the client asked for, and after a body that was announced and may never come."""
+        incoming = self._incoming
+        if not incoming.keep_alive:
+            return True
+        return not incoming.content.is_eof() and incoming.headers.get("Expect") is not None
+
+    async def tunnel(self, start: bytes, tunnel: Tunnel) -> None:
         """Hand the transport over after 101 or a CONNECT that was granted."""
         tail = Tail()
-        connection.set_parser(cast("Any", tail))
-        transport = cast("asyncio.Transport", incoming.transport)
-        transport.write(head(response, request, close=False, chunked=False))
-        assert response.tunnel is not None  # noqa: S101 - the caller looked
-        await response.tunnel.join(transport, bytes(tail.data))
+        self._connection.set_parser(cast("Any", tail))
+        transport = cast("asyncio.Transport", self._incoming.transport)
+        transport.write(start)
+        await tunnel.join(transport, bytes(tail.data))
 
-    def _broken(self, request: Request, response: Response | None, sender: Sender, error: BaseException) -> None:
-        """The answer could not be finished: the client went away, or the upstream's body broke."""
-        status = response.status if response is not None and sender.begun else None
-        if isinstance(error, ProxyError):
-            self._end(request, status, sender, error)
-        elif isinstance(error, asyncio.CancelledError | ConnectionError):
-            answer = self._account(request, status, sender)
-            answer.flag, answer.details, answer.cancelled = "DC", "the client went away", True
-            self._telemetry.end(request, answer)
-        else:
-            log.error("unexpected failure while sending a response", exc_info=error)
-            self._end(request, status, sender, ProxyError("internal error"))
-
-    def _end(self, request: Request, status: int | None, sender: Sender, error: object = None, flag: str = "-") -> None:
-        answer = self._account(request, status, sender)
-        answer.flag = flag
-        if isinstance(error, ProxyError):
-            answer.flag, answer.error_type, answer.details = error.flag, error.error_type, str(error)
-        self._telemetry.end(request, answer)
-
-    def _account(self, request: Request, status: int | None, sender: Sender) -> Answer:
-        duration = asyncio.get_running_loop().time() - request.started
-        received = getattr(request.body, "received", None)
-        if received is None:
-            received = len(request.body) if isinstance(request.body, bytes) else 0
-        return Answer(status, request.received_ns + int(duration * 1e9), duration, sender.sent, received)
-
-
-def _cut(connection: Connection, request: Request, response: Response | None) -> None:
-    """End the connection so that the client can tell that the message is not whole (RFC 9112 §8)."""
-    marked = response is not None and (response.length is not None or request.version == "1.1")
-    if not marked and connection.transport is not None:  # only a reset tells where the end is not marked
-        connection.transport.abort()
-    connection.force_close()
+    def cut(self, *, reset: bool) -> None:
+        """End the connection within a response."""
+        transport = self._connection.transport
+        if reset and transport is not None:
+            peer = transport.get_extra_info("socket")
+            if peer.family != socket.AF_UNIX:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+        self._connection.force_close()
 
 
 def _write_interim(transport: asyncio.Transport, status: int, reason: bytes, headers: RawHeaders) -> None:
     if not transport.is_closing():
         transport.write(interim(status, reason, headers))
-
-
-def _forwarded_for(peer: Address) -> bytes:
-    return b"unknown" if peer.unix_path is not None else peer.host.encode("latin-1")
 
 
 def _parser_reason(exc: BaseException | None, message: str | None) -> str:
@@ -262,7 +163,4 @@ def _parser_reason(exc: BaseException | None, message: str | None) -> str:
 
 
 def _parser_status(exc: BaseException | None) -> int:
-    name = exc.__class__.__name__
-    if name == "LineTooLong":
-        return 431
-    return 400
+    return 431 if exc.__class__.__name__ == "LineTooLong" else 400

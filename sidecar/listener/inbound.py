@@ -2,16 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TypeAlias
 
 from aiohttp import StreamReader, web
 
 from sidecar.errors import BadRequest, LoopDetected
 from sidecar.forwarding.headers import nominations
 from sidecar.model import Address, Headers, Origin, Request
-
-Networks: TypeAlias = Sequence[IPv4Network | IPv6Network]
 
 
 class DownstreamBody:
@@ -94,21 +90,6 @@ def _joined(values: Sequence[str]) -> bytes:
 def loops(via: Sequence[str], own: str) -> bool:
     """Whether this listener's pseudonym stands in a `Via` field."""
     return any(own in value for value in via)
-
-
-def peer_address(peername: object) -> Address:
-    """The TCP peer; a Unix socket's peer has no name."""
-    if isinstance(peername, tuple):
-        return Address(str(peername[0]), int(peername[1]))
-    return Address("unix:", 0)
-
-
-def is_trusted(peer: Address, networks: Networks) -> bool:
-    """Whether the peer's Forwarded and X-Forwarded-* fields are believed; a Unix socket's peer is local."""
-    if peer.unix_path is not None:
-        return True
-    address = ip_address(peer.host.partition("%")[0])
-    return any(address in network for network in networks)
 
 
 def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, str]:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from sidecar.config.address import parse_address
 from sidecar.config.model import Listener as ListenerSpec
 from sidecar.errors import StartError
-from sidecar.listener.front import Front
+from sidecar.listener.front import AiohttpFront
+from sidecar.listener.http1.front import NativeFront
+from sidecar.listener.peers import Networks
+from sidecar.listener.service import Service
 from sidecar.model import Address, Handler
 from sidecar.telemetry.telemetry import Telemetry
 
@@ -23,16 +26,14 @@ class Listener:
     """An async context manager that takes requests while it is entered; raises StartError where it cannot bind."""
 
     def __init__(
-        self, spec: ListenerSpec, handler: Callable[[], Any], telemetry: Telemetry, rng: random.Random
+        self, spec: ListenerSpec, handler: Callable[[], Handler], telemetry: Telemetry, rng: random.Random
     ) -> None:
         self.name = spec.name
         self.bound = spec.address
         self._address = parse_address(spec.address)
-        self._spec = spec
-        self._handler: Callable[[], Handler] = handler
-        self._telemetry = telemetry
-        self._via = f"{spec.name}.{rng.getrandbits(32):08x}".encode("latin-1", "replace")
-        self._front: Front | None = None
+        via = f"{spec.name}.{rng.getrandbits(32):08x}".encode("latin-1", "replace")
+        self._service = Service(spec, handler, telemetry, trusted=_networks(spec), via=via)
+        self._front: AiohttpFront | NativeFront | None = None
         self._server: asyncio.Server | None = None
 
     @property
@@ -41,41 +42,39 @@ class Listener:
         return self._front.open if self._front is not None else 0
 
     async def __aenter__(self) -> Self:
-        networks = [ip_network(text) for text in self._spec.trusted_proxies]
-        self._front = Front(self._spec, self._handler, self._telemetry, trusted=networks, via=self._via)
+        spec = self._service.spec
+        self._front = NativeFront(self._service) if spec.engine == "native" else AiohttpFront(self._service)
         try:
             self._server = await self._listen(self._front)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise StartError(
-                f"cannot listen on {self._spec.address} ({reason}): free it, or change the address"
-            ) from None
+            raise StartError(f"cannot listen on {spec.address} ({reason}): free it, or change the address") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stop_accepting()
         if self._front is not None:
-            await self._front.shutdown(0)
+            await self._front.aclose()
 
     def reconfigure(self, spec: ListenerSpec) -> None:
         """Take limits and trust from a new configuration; the socket stays."""
+        self._service.reconfigure(spec, _networks(spec))
         if self._front is not None:
-            self._front.reconfigure(spec, [ip_network(text) for text in spec.trusted_proxies])
+            self._front.reconfigure()
 
     def begin_drain(self) -> None:
         """Tell clients with each answer to go elsewhere; new connections are still served."""
-        if self._front is not None:
-            self._front.draining = True
+        self._service.draining = True
 
     async def drain(self, within: float) -> None:
         """Stop accepting, let requests finish for `within` seconds, then cut."""
         self._stop_accepting()
         if self._front is not None:
             self._front.close_idle()
-            await self._front.idle(within)
-            await self._front.shutdown(0)
+            await self._service.idle(within)
+            await self._front.aclose()
 
-    async def _listen(self, front: Front) -> asyncio.Server:
+    async def _listen(self, front: AiohttpFront | NativeFront) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         path = self._address.unix_path
         if path is not None:
@@ -89,6 +88,10 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+
+def _networks(spec: ListenerSpec) -> Networks:
+    return [ip_network(text) for text in spec.trusted_proxies]
 
 
 def _unlink_socket(path: str) -> None:

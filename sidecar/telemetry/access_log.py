@@ -115,7 +115,7 @@ class AccessLog:
             lines = [self._queue.get()]
             while len(lines) < _LONGEST_BATCH and not self._queue.empty():
                 lines.append(self._queue.get())
-            more = lines[-1] is not None
+            more = None not in lines
             data = [entry for entry in lines if entry is not None]
             self._writing = len(data)
             try:

@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from opentelemetry.sdk.resources import Resource
@@ -99,7 +99,7 @@ class BridgeExporter:
         self._thread = threading.Thread(target=self._work, name="span-exporter", daemon=True)
         self._thread.start()
 
-    def put(self, spans: Iterable[Span]) -> None:
+    def put(self, spans: Sequence[Span]) -> None:
         """Take spans, or drop those that find no room."""
         for span in spans:
             if self._queue.qsize() >= self._most:

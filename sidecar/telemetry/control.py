@@ -5,7 +5,7 @@ conventions unless told otherwise by private means, so spans are renamed to the 
 strings and stack traces are left out.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import aiohttp
 from opentelemetry.context import Context
@@ -31,7 +31,7 @@ _STABLE = {
 
 
 def trace_configs(
-    put: Callable[[Iterable[Span]], None], sampler: Sampler, resource: Mapping[str, str]
+    put: Callable[[Sequence[Span]], None], sampler: Sampler, resource: Mapping[str, str]
 ) -> list[aiohttp.TraceConfig]:
     """What to give to `aiohttp.ClientSession(trace_configs=…)`."""
     provider = TracerProvider(sampler=_Adapter(sampler), resource=Resource(resource), shutdown_on_exit=False)
@@ -66,7 +66,7 @@ class _Adapter(SdkSampler):
 class _Processor(SpanProcessor):
     """Finished spans of the SDK to our sinks."""
 
-    def __init__(self, put: Callable[[Iterable[Span]], None]) -> None:
+    def __init__(self, put: Callable[[Sequence[Span]], None]) -> None:
         self._put = put
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -11,7 +11,7 @@ import gzip
 import logging
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import aiohttp
@@ -26,7 +26,6 @@ log = logging.getLogger("sidecar.telemetry")
 _RETRYABLE = frozenset((429, 502, 503, 504))
 _MOST_TRIES = 6
 _FIRST_BACKOFF = 1.0  # seconds, doubled each time
-_LONGEST_BACKOFF = 30.0
 _LONGEST_RETRY_AFTER = 300.0
 _MOST_ANSWER = 65_536  # bytes of a collector's answer that are read
 
@@ -61,18 +60,22 @@ class OtlpExporter:
         self._down = False
         self._partial = False
 
-    def put(self, spans: Iterable[Span]) -> None:
+    def put(self, spans: Sequence[Span]) -> None:
         """Take the spans of one request, or drop them where there is no room."""
-        encoded = [self._encoder.encode(span) for span in spans]
-        data = b"".join(encoded)
-        settings = self._settings
-        if self._spans + len(encoded) > settings.max_queue_spans or self._bytes + len(data) > settings.max_queue_bytes:
-            self._metrics.spans_dropped(len(encoded), "queue_full")
+        settings, count = self._settings, len(spans)
+        data = b""
+        full = self._spans + count > settings.max_queue_spans  # then nothing is encoded either
+        if not full:
+            encode = self._encoder.encode
+            data = b"".join([encode(span) for span in spans])
+            full = self._bytes + len(data) > settings.max_queue_bytes
+        if full:
+            self._metrics.spans_dropped(count, "queue_full")
             return
         if not self._queue:
             self._some.set()
-        self._queue.append((data, len(encoded)))
-        self._spans += len(encoded)
+        self._queue.append((data, count))
+        self._spans += count
         self._bytes += len(data)
         if self._spans >= settings.batch_spans or self._bytes >= settings.batch_bytes:
             self._enough.set()
@@ -146,21 +149,14 @@ class OtlpExporter:
             await self._send_batch()
 
     async def _send_batch(self) -> bool:
-        """Post one batch, trying again where the specification allows; whether it was delivered."""
+        """Take one batch to the collector; whether it was delivered."""
         chunks, count = self._batch()
         if not count:
             return True
         body = self._envelope.wrap(chunks)
         if self._settings.gzip:
             body = await asyncio.to_thread(gzip.compress, body, 1)
-        verdict = await self._post(body, count)
-        tries = 1
-        while verdict.retry and tries < _MOST_TRIES and not self._closing.is_set():
-            self._note(verdict)
-            await self._pause(tries, verdict.wait)
-            verdict = await self._post(body, count)
-            tries += 1
-        self._note(verdict)
+        verdict = await self._post_until_settled(body, count)
         if verdict.delivered:
             self._take(count)
         elif not self._closing.is_set():
@@ -168,15 +164,29 @@ class OtlpExporter:
             self._take(count)
         return verdict.delivered
 
-    async def _pause(self, tries: int, retry_after: float | None) -> None:
-        wait = min(_FIRST_BACKOFF * 2 ** (tries - 1), _LONGEST_BACKOFF) * self._rng.uniform(0.8, 1.2)
-        if retry_after is not None:
-            wait = max(min(retry_after, _LONGEST_RETRY_AFTER), 0.0)
-        try:
-            async with asyncio.timeout(wait):
-                await self._closing.wait()
-        except TimeoutError:
-            pass
+    async def _post_until_settled(self, body: bytes, count: int) -> Verdict:
+        """Post, and again where the specification allows: six times at most, within OTEL_BSP_EXPORT_TIMEOUT.
+
+        Only a time that the collector names itself may lead beyond that.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._settings.export_timeout
+        backoff = _FIRST_BACKOFF
+        for _ in range(_MOST_TRIES - 1):
+            verdict = await self._post(body, count)
+            self._note(verdict)
+            wait = backoff * self._rng.uniform(0.8, 1.2) if verdict.wait is None else verdict.wait
+            if not verdict.retry or self._closing.is_set() or (verdict.wait is None and clock() + wait > until):
+                return verdict
+            try:
+                async with asyncio.timeout(wait):
+                    await self._closing.wait()
+            except TimeoutError:
+                pass
+            backoff *= 2
+        verdict = await self._post(body, count)
+        self._note(verdict)
+        return verdict
 
     async def _post(self, body: bytes, count: int) -> Verdict:
         settings = self._settings
@@ -230,7 +240,8 @@ class OtlpExporter:
 
 def _refused(status: int, retry_after: str) -> Verdict:
     """429, 502, 503 and 504 may be tried again, nothing else."""
-    wait = float(retry_after) if retry_after.isascii() and retry_after.isdecimal() and len(retry_after) < 10 else None
+    named = retry_after.isascii() and retry_after.isdecimal() and len(retry_after) < 10
+    wait = min(float(retry_after), _LONGEST_RETRY_AFTER) if named else None
     retry = status in _RETRYABLE
     return Verdict(retry=retry, reason="unavailable" if retry else "refused", details=f"status {status}", wait=wait)
 

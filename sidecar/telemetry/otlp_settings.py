@@ -23,7 +23,8 @@ class OtlpSettings:
 
     endpoint: str
     headers: Mapping[str, str]
-    timeout: float = 10.0
+    timeout: float = 10.0  # of one POST
+    export_timeout: float = 30.0  # of a batch with its repeats
     gzip: bool = False
     ssl_context: ssl.SSLContext | None = None
     schedule_delay: float = 5.0
@@ -60,6 +61,7 @@ def otlp_settings(environ: Mapping[str, str], version: str) -> OtlpSettings:
         timeout=seconds(environ, for_traces(environ, "TIMEOUT"), default_ms=10_000),
         gzip=compression == "gzip",
         ssl_context=_ssl_context(environ),
+        export_timeout=seconds(environ, "OTEL_BSP_EXPORT_TIMEOUT", default_ms=30_000),
         schedule_delay=seconds(environ, "OTEL_BSP_SCHEDULE_DELAY", default_ms=5_000),
         batch_spans=batch,
         max_queue_spans=queue,

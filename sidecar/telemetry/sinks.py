@@ -4,7 +4,7 @@ OTLP over HTTP is our own exporter; everything else goes through the bridge, whi
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sidecar.telemetry.environment import log, seconds, text, words
@@ -22,7 +22,7 @@ _BRIDGED_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/json": "otlp_json_http"}
 class Sink(Protocol):
     """Where spans go."""
 
-    def put(self, spans: Iterable[Span]) -> None:
+    def put(self, spans: Sequence[Span]) -> None:
         """Take spans without blocking, or drop and count them."""
 
     async def run(self) -> None:

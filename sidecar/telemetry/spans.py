@@ -113,8 +113,8 @@ class Recorder:
         authority = arrival.authority if len(arrival.authority) <= _LONGEST_KEPT else ""
         error_type = None if answer.cancelled else _server_error(answer)
         facts = (
-            arrival.method[:_LONGEST_KEPT], arrival.scheme, authority, request.version, kept_agent, request.route, request.cluster,
-            answer.status, error_type, answer.flag,
+            arrival.method[:_LONGEST_KEPT], arrival.scheme, authority, request.version, kept_agent, request.route,
+            request.cluster, answer.status, error_type, answer.flag,
         )  # fmt: skip
         shape = self._servers.get(facts)
         if shape is None:
@@ -144,8 +144,8 @@ class Recorder:
         kept = authority if len(authority) <= _LONGEST_KEPT else ""
         error_type = _client_error(attempt, answer)
         facts = (
-            request.method[:_LONGEST_KEPT], attempt.scheme, kept, attempt.cluster, attempt.address, attempt.resend, attempt.status,
-            error_type,
+            request.method[:_LONGEST_KEPT], attempt.scheme, kept, attempt.cluster, attempt.address, attempt.resend,
+            attempt.status, error_type,
         )  # fmt: skip
         shape = self._clients.get(facts)
         if shape is None:

@@ -8,7 +8,7 @@ listener that does not `continue` contexts drops it.
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sidecar.config import model as config
@@ -72,9 +72,8 @@ class Telemetry:
         if self._idle:
             return PASSED if trace_context == "continue" else DROPPED
         fields = fields_of(request.headers, _WANTED)
-        trace = RequestTrace(Arrival(request, fields), self._propagator, self._rng)
-        if trace_context != "continue":
-            trace.untrusted = True
+        arrival, untrusted = Arrival(request, fields), trace_context != "continue"
+        trace = RequestTrace(arrival, self._propagator, self._rng, untrusted=untrusted)
         if not self._sinks:
             trace.note_caller(self._propagator.extract(fields))
             return trace
@@ -144,7 +143,7 @@ class Telemetry:
             log.warning("the sidecar's own calls are not traced: %s", ascii(str(error)[:200]))
             return []
 
-        def put(spans: Iterable[Span]) -> None:
+        def put(spans: Sequence[Span]) -> None:
             for sink in self._sinks:
                 sink.put(spans)
 

@@ -17,23 +17,23 @@ from sidecar.telemetry.spans import Identity, Link
 class Untraced:
     """What stands for a trace where nothing is recorded; shared."""
 
-    __slots__ = ("_fields", "sampled", "span_id", "trace_id")
+    __slots__ = ("_passes", "sampled", "span_id", "trace_id")
 
-    def __init__(self, fields: RawHeaders | None) -> None:
+    def __init__(self, *, passes: bool) -> None:
         self.sampled = False
         self.trace_id = 0
         self.span_id = 0
-        self._fields = fields
+        self._passes = passes
 
     def inject(self, attempt: Attempt) -> RawHeaders | None:  # noqa: ARG002 - the shape of `Trace`
         """The same for every attempt."""
-        return self._fields
+        return None if self._passes else []
 
 
-PASSED = Untraced(None)
+PASSED = Untraced(passes=True)
 """The caller's fields go on as they are."""
 
-DROPPED = Untraced([])
+DROPPED = Untraced(passes=False)
 """The caller's fields go nowhere."""
 
 
@@ -41,17 +41,17 @@ class RequestTrace:
     """The trace of a request that is recorded, or logged."""
 
     __slots__ = (
-        "_context", "_debug", "_flags", "_link", "_propagator", "_rng", "_state", "arrival", "pass_on", "sampled",
-        "span_id", "trace_id", "untrusted",
+        "_context", "_debug", "_flags", "_link", "_pass_on", "_propagator", "_rng", "_state", "_untrusted", "arrival",
+        "sampled", "span_id", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, arrival: Arrival, propagator: Propagator, rng: random.Random) -> None:
+    def __init__(self, arrival: Arrival, propagator: Propagator, rng: random.Random, *, untrusted: bool) -> None:
         self.arrival = arrival
         self.sampled = False
         self.trace_id = 0
         self.span_id = 0
-        self.pass_on = False  # nothing of ours is told upstream
-        self.untrusted = False  # the caller's context is not to reach the app
+        self._pass_on = False  # nothing of ours is told upstream
+        self._untrusted = untrusted  # the caller's context is not to reach the app
         self._propagator = propagator
         self._rng = rng
         self._context: Context | None = None  # the parent
@@ -62,7 +62,7 @@ class RequestTrace:
 
     def start(self, context: Context | None, fields: RawHeaders, sampler: Sampler) -> None:
         """Decide; `context` is the caller's, parent or, where it is not trusted, the end of a link."""
-        parent = None if self.untrusted else context
+        parent = None if self._untrusted else context
         if parent is not None and parent.trace_id:
             self.trace_id = parent.trace_id
             self._flags = parent.flags & RANDOM
@@ -71,14 +71,15 @@ class RequestTrace:
             self.trace_id = self._rng.getrandbits(128) or 1
             self._flags = RANDOM
         if not sampler(self.trace_id, parent.sampled if parent is not None else None):
-            self.pass_on = parent is not None
+            self._pass_on = parent is not None
             return
         self.sampled = True
         self.span_id = self.new_span_id()
         self._flags |= SAMPLED
         if context is None:
             return
-        state = tracestate([value for key, value in fields if key == b"tracestate"]) if context.w3c else ""
+        states = [value for key, value in fields if key == b"tracestate"]
+        state = tracestate(states) if states and context.w3c else ""
         if parent is not None:
             self._state = state
             self._debug = parent.debug
@@ -87,8 +88,8 @@ class RequestTrace:
 
     def note_caller(self, context: Context | None) -> None:
         """Name the caller's trace in the log where none of ours is recorded."""
-        self.pass_on = True
-        if context is not None and not self.untrusted:
+        self._pass_on = True
+        if context is not None and not self._untrusted:
             self.trace_id = context.trace_id
 
     def new_span_id(self) -> int:
@@ -105,6 +106,6 @@ class RequestTrace:
         span_id = self.new_span_id()
         if self.sampled:
             attempt.span_id = span_id
-        if self.pass_on or not self._propagator.writes:
-            return [] if self.untrusted else None
+        if self._pass_on or not self._propagator.writes:
+            return [] if self._untrusted else None
         return self._propagator.inject(self.trace_id, span_id, self._flags, self._state, debug=self._debug)

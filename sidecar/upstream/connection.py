@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._idle_timeout = idle_timeout
         self._stream_idle_timeout = stream_idle_timeout
+        self._period = min(idle_timeout, stream_idle_timeout)
         self._on_free = on_free
         self._on_lost = on_lost
         self._parser = ResponseParser()
@@ -118,7 +119,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection's one timer."""
         self.transport = cast("asyncio.Transport", transport)
-        self._timer = self.loop.call_later(self._idle_timeout, self._tick)
+        self._timer = self.loop.call_later(self._period, self._tick)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; whatever it refuses ends the connection."""
@@ -180,6 +181,7 @@ class Connection(asyncio.Protocol):
             self._pump = pump
             self.abort()
         elif self.usable:
+            self._hurry()
             self._on_free(self)
         else:
             self.close()
@@ -194,11 +196,18 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         limit = self._stream_idle_timeout if exchange is not None else self._pool_timeout()
         if idle < limit:
-            self._timer = self.loop.call_later(max(min(limit - idle, self._idle_timeout), 0.01), self._tick)
+            self._timer = self.loop.call_later(max(min(limit - idle, self._period), 0.01), self._tick)
         elif exchange is None:
             self.close()
         else:
             exchange.fail(UpstreamTimeout(f"no byte from {self.address} for {limit:g} s"))
+
+    def _hurry(self) -> None:
+        """The timer that runs is too late for an upstream that keeps idle connections for less than we do."""
+        limit = self._pool_timeout()
+        if limit < self._idle_timeout:
+            self._stop_timer()
+            self._timer = self.loop.call_later(limit, self._tick)
 
     def _pool_timeout(self) -> float:
         promised = self._parser.keep_alive

@@ -15,6 +15,7 @@ from sidecar.upstream.exchange import Exchange
 MAX_HEAD = 131_072  # bytes of one response head
 MAX_FIELDS = 256  # header lines, and trailer lines
 MAX_INTERIM = 64  # 1xx responses before the final one
+_VERSIONS = frozenset({"1.1", "1.0"})  # llhttp takes 0.9 and 2.0 too
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*\"?(\d{1,6})")
 
 
@@ -82,6 +83,8 @@ class ResponseParser:
         exchange = self._exchange
         if exchange is None or exchange.complete:
             return
+        if self._parser.get_http_version() not in _VERSIONS:
+            raise UpstreamProtocol(f"response of HTTP/{self._parser.get_http_version()}")
         status = self._parser.get_status_code()
         fields, self._fields = self._fields, []
         reason, self._reason = self._reason, b""

@@ -11,11 +11,14 @@ from tests.support.origin import (
     OriginConnection,
     answers,
     close,
+    deaf_address,
     each_connection,
     reset,
     unused_address,
 )
 from tests.support.proxy import eventually, reverse, running_proxy
+
+pytestmark = pytest.mark.usefixtures("each_engine")
 
 HOST = b"Host: shop.example\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -50,7 +53,7 @@ MALFORMED = {
     "signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
     "length list": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
     "huge length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\nok",
-    "more than 128 KiB of head": b"HTTP/1.1 200 OK\r\n" + b"X-A: %b\r\n" % (b"a" * 4000) * 40 + b"Content-Length: 0\r\n\r\n",
+    "a head of 1 MiB": b"HTTP/1.1 200 OK\r\n" + b"X-A: %b\r\n" % (b"a" * 8000) * 130 + b"Content-Length: 0\r\n\r\n",
     "more than 256 lines": b"HTTP/1.1 200 OK\r\n" + b"X-A: 1\r\n" * 300 + b"Content-Length: 0\r\n\r\n",
     "flood of interim responses": b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + OK,
     "HTTP/2.0 in the status line": b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -332,20 +335,22 @@ async def test_client_abort_in_the_middle_of_its_body_drops_the_connection() -> 
 
 
 async def test_client_abort_while_connecting_leaves_nothing() -> None:
-    config = reverse("192.0.2.1:9", cluster={"connect_timeout": "30s"})  # TEST-NET-1: nobody answers, or nobody routes
-    async with running_proxy(config) as proxy:
-        async with client(proxy.address) as one:
-            await one.send(GET)
-            await asyncio.sleep(0.05)
-        await proxy.quiet()
+    with deaf_address() as address:
+        async with running_proxy(reverse(address, cluster={"connect_timeout": "30s"})) as proxy:
+            async with client(proxy.address) as one:
+                await one.send(GET)
+                await eventually(lambda: proxy.inflight == 1, "the request did not arrive")
+            await proxy.quiet()
+            assert proxy.failures == 0
 
 
-async def test_client_abort_with_a_slow_reader_of_its_body_drops_the_connection() -> None:
+async def test_client_that_leaves_while_its_body_is_held_back_is_noticed_by_the_stream_idle_timeout() -> None:
     async def serve(connection: OriginConnection) -> None:
         await connection.until(b"\r\n\r\n")
-        await asyncio.Event().wait()
+        await connection.gone.wait()
 
-    async with Origin(serve) as origin, running_proxy(reverse(origin.address)) as proxy:
+    config = {"stream_idle_timeout": "500ms"}
+    async with Origin(serve) as origin, running_proxy(reverse(origin.address, cluster=config)) as proxy:
         async with client(proxy.address) as one:
             await one.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 100000000\r\n\r\n")
             await origin.connected()
@@ -354,7 +359,6 @@ async def test_client_abort_with_a_slow_reader_of_its_body_drops_the_connection(
                     while True:
                         await one.send(bytes(65_536))
         await proxy.quiet()
-        assert proxy.failures == 0
 
 
 # --- stale connections ----------------------------------------------------------------------------------------------

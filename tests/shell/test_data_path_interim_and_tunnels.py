@@ -8,6 +8,8 @@ from tests.support.client import ask, client
 from tests.support.origin import OK, Origin, OriginConnection, answers, close, unused_address
 from tests.support.proxy import eventually, forward, reverse, running_proxy
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 HOST = b"Host: shop.example\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 EXPECT = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
@@ -155,7 +157,11 @@ async def test_refused_upgrade_is_an_ordinary_response_and_the_connection_lives_
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 async def test_refused_upgrade_with_a_body_keeps_body_and_connection(pieces: int) -> None:
-    head = b"POST / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\n"
+    head = (
+        b"POST / HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\n"
+    )
     whole = head + b"hello"
     cuts = {1: [whole], 2: [head, b"hello"], 3: [head[:40], head[40:] + b"he", b"llo"]}[pieces]
     async with Origin() as origin, running_proxy(reverse(origin.address)) as proxy, client(proxy.address) as one:
@@ -183,7 +189,9 @@ async def test_connection_field_named_upgrade_like_is_no_upgrade() -> None:
 async def test_upgrade_split_over_two_connection_fields_is_seen() -> None:
     async with Origin(echo) as origin, running_proxy(reverse(origin.address)) as proxy:
         async with client(proxy.address) as one:
-            request = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: e\r\n\r\n"
+            request = (
+                b"GET / HTTP/1.1\r\n" + HOST + b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: e\r\n\r\n"
+            )
             await one.send(request)
             assert (await one.head()).startswith(b"HTTP/1.1 101")
 

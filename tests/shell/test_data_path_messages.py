@@ -8,6 +8,8 @@ from tests.support.client import ask, client
 from tests.support.origin import OK, Origin, answers, close
 from tests.support.proxy import forward, reverse, running_proxy
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 HOST = b"Host: shop.example\r\n"
 
 
@@ -243,7 +245,9 @@ async def test_chunked_response_passes_chunked_and_whole() -> None:
 
 
 async def test_response_trailers_pass() -> None:
-    reply = response(b"Transfer-Encoding: chunked", b"Trailer: X-Sum", body=b"2\r\nok\r\n0\r\nX-Sum: 7\r\nx-b: \r\n\r\n")
+    reply = response(
+        b"Transfer-Encoding: chunked", b"Trailer: X-Sum", body=b"2\r\nok\r\n0\r\nX-Sum: 7\r\nx-b: \r\n\r\n"
+    )
     async with Origin(answers(reply)) as origin, running_proxy(reverse(origin.address)) as proxy:
         async with client(proxy.address) as one:
             for _ in range(2):
@@ -300,7 +304,7 @@ async def test_head_has_no_body_and_keeps_the_connection(framing: bytes) -> None
     [
         b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\nX-A: 1\r\nContent-Length: 500\r\n\r\n",
-        b"HTTP/1.1 304 Not Modified\r\nX-A: 1\r\nETag: \"x\"\r\n\r\n",
+        b'HTTP/1.1 304 Not Modified\r\nX-A: 1\r\nETag: "x"\r\n\r\n',
         b"HTTP/1.1 304 Not Modified\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )

@@ -1,6 +1,7 @@
 """Configuration of the API server's client: in a cluster, by kubeconfig, and every way to get it wrong."""
 
 import asyncio
+import datetime as dt
 import json
 import ssl
 import subprocess
@@ -79,6 +80,52 @@ async def test_in_a_cluster_the_service_account_signs_in_and_a_rotated_token_is_
                 api.cut()
                 api.put_slice("shop", "orders-b", "orders", [("10.0.0.2", 8080)])
                 await found.has("10.0.0.1:8080", "10.0.0.2:8080")
+
+
+async def test_a_token_file_that_turns_bad_is_an_error_and_not_the_end(
+    service_account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(certificate, service_account)
+    environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+    loader = kubernetes_client._library(kubeconfig=False).loader
+    monkeypatch.setattr(loader, "TOKEN_REFRESH_PERIOD", dt.timedelta(0))  # read at every request
+    client = await KubernetesClient.connect(InCluster(service_account, environ))
+    (service_account / "token").write_text("")
+    with pytest.raises(ApiError, match=r"cannot sign in.*empty"):
+        await client.get_json("/api/v1/namespaces/shop/services/x")
+    await client.aclose()
+
+
+async def test_new_certificates_get_new_connections(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        await asyncio.to_thread(certificate, folder)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(first / "ca.crt", first / "key")
+    async with FakeApiServer(tls=tls) as api:
+        api.put_service("shop", "orders", clusterIP="10.96.0.1")
+        config = json.loads(api.kubeconfig(tmp_path / "c").read_text())
+        config["clusters"][0]["cluster"]["certificate-authority"] = str(first / "ca.crt")
+
+        def signed_by(folder: Path) -> Kubeconfig:
+            keys = {
+                "client-certificate": str(folder / "ca.crt"),
+                "client-key": str(folder / "key"),
+                "token": folder.name,
+            }
+            config["users"][0]["user"] = keys
+            return written(tmp_path / "c", config)
+
+        api.token = "first"
+        client = await KubernetesClient.connect(signed_by(first))
+        await client.get_json("/api/v1/namespaces/shop/services/orders")
+        for folder in (second, first):
+            signed_by(folder)
+            api.token = folder.name
+            await client.get_json("/api/v1/namespaces/shop/services/orders")
+        await client.aclose()
+    assert len(api.requests) == 5  # two of them were refused
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_told(service_account: Path, tmp_path: Path) -> None:

@@ -1,14 +1,12 @@
 """Endpoints by DNS and static endpoints, against a real DNS server."""
 
-import random
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from sidecar.config.model import Cluster, DnsSpec, StaticEndpoint, StaticSpec
+from sidecar.config.model import Cluster, DnsSpec, StaticEndpoint, StaticSpec, TlsSpec
 from sidecar.discovery import dns
 from sidecar.discovery.discovery import Discovery
-from sidecar.discovery.dns import DnsSource
 from sidecar.discovery.resolver import ResolveError, Resolver
 from sidecar.discovery.source import Source
 from sidecar.model import Address, Endpoint
@@ -58,6 +56,12 @@ async def test_a_failure_keeps_the_last_addresses(server: FakeDns, discovery: Di
         assert server.nameserver in snapshot.problem
         server.zone = "orders.test. 60 A 10.0.0.2"
         assert not (await found.has("10.0.0.2:80")).problem
+
+
+async def test_a_trailing_dot_makes_a_name_absolute(server: FakeDns, discovery: Discovery) -> None:
+    async with following(source(discovery, server, "orders.test.")) as found:
+        await found.until(lambda one: "10.0.0.1:80" in one.addresses)
+    assert {name for name, _ in server.asked} == {"orders.test."}
 
 
 async def test_a_name_that_does_not_exist_is_told(server: FakeDns, discovery: Discovery) -> None:
@@ -140,13 +144,10 @@ async def test_localhost_needs_no_dns(discovery: Discovery) -> None:
         await found.until(lambda one: "127.0.0.1:80" in one.addresses)
 
 
-async def test_the_default_port_follows_tls(server: FakeDns) -> None:
-    resolver = Resolver()
-    nameservers = [server.nameserver]
-    source_ = DnsSource("orders.test", 443, resolver=resolver, rng=random.Random(1), nameservers=nameservers)
-    async with following(source_) as found:
-        await found.until(lambda one: "10.0.0.1:443" in one.addresses)
-    await resolver.aclose()
+@pytest.mark.parametrize(("tls", "port"), [(None, 80), (TlsSpec(), 443)])
+async def test_the_default_port_follows_tls(discovery: Discovery, tls: TlsSpec | None, port: int) -> None:
+    async with following(discovery.source(Cluster(name="x", dns=DnsSpec(host="127.0.0.1"), tls=tls))) as found:
+        await found.has(f"127.0.0.1:{port}")
 
 
 # --- static

@@ -98,7 +98,6 @@ async def test_a_service_without_pods_says_so(api: FakeApiServer, discovery: Dis
         assert snapshot.exists
         assert "no pod matches its selector" in snapshot.problem
         api.put_slice("shop", "orders-a", "orders", [], ports=[{"port": 8080}])
-        await api.until(lambda: True)
         api.put_slice("shop", "orders-a", "orders", [("10.0.0.1", 8080)])
         await found.has("10.0.0.1:8080")
         api.put_slice("shop", "orders-a", "orders", [], ports=[{"port": 8080}])

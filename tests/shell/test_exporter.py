@@ -168,6 +168,17 @@ async def test_a_collector_that_keeps_failing_loses_the_batch_after_six_tries() 
         assert counted(telemetry, LOST, reason="unavailable") == 2
 
 
+async def test_a_batch_is_given_up_when_the_time_of_an_export_is_over() -> None:
+    async with OtlpReceiver() as receiver, running(environ(receiver, OTEL_BSP_EXPORT_TIMEOUT="100")) as telemetry:
+        receiver.replies.append(Reply(503))
+        record(telemetry)
+        await receiver.wait_for_requests(1)
+        record(telemetry, request("PUT"))
+        spans = await receiver.wait_for(2)
+        assert spans[0].attributes["http.request.method"] == "PUT"
+        assert counted(telemetry, LOST, reason="unavailable") == 2
+
+
 async def test_rejected_spans_are_counted_logged_once_and_not_sent_again(caplog: pytest.LogCaptureFixture) -> None:
     async with OtlpReceiver() as receiver, running(environ(receiver)) as telemetry:
         receiver.replies.extend([Reply(body=partial_success(1, "no\x1b[31m"))] * 2)

@@ -73,7 +73,7 @@ async def client(address: str, *, receive_buffer: int | None = None) -> AsyncIte
     else:
         host, _, port = address.rpartition(":")
         plain = socket.socket()
-        plain.setblocking(False)  # noqa: FBT003 - the socket module's own
+        plain.setblocking(False)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))

@@ -82,7 +82,7 @@ class FakeApiServer:
 
     async def start(self) -> None:
         """Listen, after `stop` on the same port again."""
-        runner = web.ServerRunner(web.Server(self._handle, handler_cancellation=True), shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(self._handle, handler_cancellation=True), shutdown_timeout=0.01)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
         await site.start()

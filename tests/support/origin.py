@@ -6,7 +6,8 @@ for the bytes. What a script sends is sent as it is: nothing here knows whether 
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -38,13 +39,29 @@ class Received:
         return [value for key, value in self.fields if key.lower() == name.lower()]
 
 
+class _Reader(asyncio.StreamReader):
+    """Tells that the peer has ended, whether or not anybody reads."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=65_536, loop=asyncio.get_running_loop())
+        self.ended = asyncio.Event()
+
+    def feed_eof(self) -> None:
+        self.ended.set()
+        super().feed_eof()
+
+    def set_exception(self, exc: Exception) -> None:
+        self.ended.set()
+        super().set_exception(exc)
+
+
 class OriginConnection(Wire):
     """The origin's end of one connection; `requests` are those read by `request()`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer)
         self.requests: list[Received] = []
-        self.gone = asyncio.Event()  # the peer has closed or reset
+        self.gone = reader.ended  # the peer has closed or reset
 
     async def request(self) -> Received | None:
         """Read one whole request; None where the peer closes instead."""
@@ -52,7 +69,6 @@ class OriginConnection(Wire):
         try:
             head = await self.until(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
-            self.gone.set()
             return None
         body, _ = await self.body(head)
         request = Received(head, body, bytes(self.received[begin : self.position]))
@@ -62,7 +78,6 @@ class OriginConnection(Wire):
     async def until_gone(self) -> None:
         """Read on until the peer closes."""
         await self.rest()
-        self.gone.set()
 
 
 Serve: TypeAlias = Callable[[OriginConnection], Awaitable[None]]
@@ -157,7 +172,7 @@ class Origin:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self._host, self._port, limit=65_536)
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
         self.address = f"{self._host}:{self._port}"
         return self
@@ -167,7 +182,11 @@ class Origin:
         if kind is None and self._errors:
             raise self._errors[0]
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _protocol(self) -> asyncio.Protocol:
+        reader = _Reader()
+        return asyncio.StreamReaderProtocol(reader, lambda _, writer: self._accept(reader, writer))
+
+    def _accept(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         connection = OriginConnection(reader, writer)
         task = asyncio.get_running_loop().create_task(self._run(connection), name="origin")
         self._tasks.add(task)
@@ -185,8 +204,22 @@ class Origin:
         except Exception as error:  # noqa: BLE001 - raised when the block ends
             self._errors.append(error)
         finally:
-            connection.gone.set()
             connection.close()
+
+
+@contextmanager
+def deaf_address() -> Iterator[str]:
+    """An address that takes no connection and refuses none: its queue is full."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        host, port = listening.getsockname()
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003 - the socket module's own
+            waiting.connect_ex((host, port))
+        yield f"{host}:{port}"
 
 
 def unused_address() -> str:

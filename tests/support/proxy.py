@@ -20,6 +20,15 @@ from sidecar.upstream.budget import Budget
 from sidecar.upstream.pool import Pool
 
 WITHIN = 5.0
+
+
+class _Engine:
+    """What parses HTTP downstream in the tests that run; the fixture `each_engine` sets it."""
+
+    name = "aiohttp"
+
+
+ENGINE = _Engine()
 Data = dict[str, Any]
 
 
@@ -132,6 +141,8 @@ async def running_proxy(
     """
     loop = asyncio.get_running_loop()
     before = asyncio.all_tasks()
+    if isinstance(config, dict):
+        config = {**config, "listeners": [{"engine": ENGINE.name, **each} for each in config["listeners"]]}
     whole = parse(config) if isinstance(config, dict) else config
     file = folder / "sidecar.yaml" if folder is not None else None
     if file is not None:

@@ -47,8 +47,7 @@ def begin(
     propagator = Propagator(propagators)
     fields = fields_of(lines)
     request = Request(method="GET", target=b"/", authority="app", headers=lines)
-    trace = RequestTrace(Arrival(request, fields), propagator, random.Random(1))
-    trace.untrusted = untrusted
+    trace = RequestTrace(Arrival(request, fields), propagator, random.Random(1), untrusted=untrusted)
     trace.start(propagator.extract(fields), fields, sampler)
     return trace
 

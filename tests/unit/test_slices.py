@@ -194,8 +194,8 @@ def test_an_event_leaves_the_set_it_was_given_as_it_was() -> None:
 
 
 KEYS = [
-    "metadata", "name", "labels", SERVICE_LABEL, "addressType", "ports", "port", "endpoints", "subsets", "addresses", "ip",
-    "conditions", "hints", "forZones", "targetRef", "kind",
+    "metadata", "name", "labels", SERVICE_LABEL, "addressType", "ports", "port", "endpoints", "subsets", "addresses",
+    "ip", "conditions", "hints", "forZones", "targetRef", "kind",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

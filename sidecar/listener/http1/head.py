@@ -1,0 +1,263 @@
+"""A request head from bytes (pure), strictly: what two parsers could read differently is refused (RFC 9112, CWE-444).
+
+Regular expressions judge the whole head at once; only a refused head is looked at line by line, to say what is wrong.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sidecar.errors import BadRequest
+from sidecar.model import Headers
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f#]+) HTTP/([0-9])\.([0-9])")
+_FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*")
+_FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
+_NAME = re.compile(_TOKEN)
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_KNOWN_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"})
+MAX_METHOD = 64  # bytes
+
+
+class _Note(IntEnum):
+    NONE = 0
+    HOST = 1
+    LENGTH = 2
+    CODING = 3
+    CONNECTION = 4
+    UPGRADE = 5
+    EXPECT = 6
+    VIA = 7
+
+
+_NOTED = {
+    b"host": _Note.HOST,
+    b"content-length": _Note.LENGTH,
+    b"transfer-encoding": _Note.CODING,
+    b"connection": _Note.CONNECTION,
+    b"upgrade": _Note.UPGRADE,
+    b"expect": _Note.EXPECT,
+    b"via": _Note.VIA,
+}
+_MEMO_LIMIT = 1024
+
+
+@dataclass(slots=True)
+class Head:
+    """What a request head says; framing is decided."""
+
+    method: str
+    target: bytes  # origin-form, `*`, or authority-form for CONNECT
+    authority: bytes
+    scheme: str  # of an absolute-form, else empty
+    minor: int  # of HTTP/1.x
+    headers: Headers
+    length: int | None  # of the body; None: chunked
+    close: bool  # the connection ends with the answer
+    upgrade: bytes | None
+    expects: bool  # 100-continue
+    via: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """In bytes, and in lines."""
+
+    target: int
+    line: int
+    count: int
+
+
+class HeadParser:
+    """Parses heads with a bounded memo of field names; one instance serves a listener."""
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self.limits = limits
+        self._memo: dict[bytes, _Note] = {}
+
+    def parse(self, head: bytes) -> Head:
+        """Parse a head that ends with the CRLF of its last line; raises BadRequest with the status that fits."""
+        line, _, rest = head.partition(b"\r\n")
+        match = _LINE.fullmatch(line)
+        if match is None or len(line) > self.limits.target:
+            raise _bad_line(line, self.limits.target)
+        if match[3] != b"1" or match[4] not in b"01":
+            raise BadRequest(f"HTTP version {match[3].decode()}.{match[4].decode()} is not spoken here", 505)
+        if _FIELDS.fullmatch(rest) is None:
+            raise _bad_fields(rest)
+        pairs = _FIELD.findall(rest)
+        if len(pairs) > self.limits.count or len(rest) > self.limits.line:
+            self._check_sizes(pairs)
+        if b" \r\n" in rest or b"\t\r\n" in rest:
+            pairs = [(name, value.rstrip(b" \t")) for name, value in pairs]
+        return self._judge(match[1], match[2], int(match[4]), Headers(pairs))
+
+    def _judge(self, method: bytes, target: bytes, minor: int, headers: Headers) -> Head:
+        hosts: list[bytes] = []
+        lengths: list[bytes] = []
+        codings: list[bytes] = []
+        tokens = b""
+        upgrade: bytes | None = None
+        expects = False
+        via: list[bytes] = []
+        memo = self._memo
+        for name, value in headers:
+            note = memo.get(name)
+            if note is None:
+                note = self._note(name)
+            if note is _Note.NONE:
+                continue
+            if note is _Note.HOST:
+                hosts.append(value)
+            elif note is _Note.CONNECTION:
+                tokens += b"," + value.lower()
+            elif note is _Note.LENGTH:
+                lengths.append(value)
+            elif note is _Note.CODING:
+                codings.append(value)
+            elif note is _Note.UPGRADE:
+                upgrade = value if upgrade is None else upgrade + b", " + value
+            elif note is _Note.EXPECT:
+                expects = _expectation(value)
+            else:
+                via.append(value)
+        form, authority, scheme = _target(method, target, _host(hosts, minor))
+        listed = {token.strip() for token in tokens.split(b",")} if tokens else frozenset()
+        return Head(
+            method=method.decode("ascii"),
+            target=form,
+            authority=authority,
+            scheme=scheme,
+            minor=minor,
+            headers=headers,
+            length=_framing(lengths, codings, minor),
+            close=b"close" in listed or (minor == 0 and b"keep-alive" not in listed),
+            upgrade=upgrade if minor and b"upgrade" in listed else None,
+            expects=expects and minor == 1,
+            via=via,
+        )
+
+    def _note(self, name: bytes) -> _Note:
+        note = _NOTED.get(name.lower(), _Note.NONE)
+        if len(self._memo) < _MEMO_LIMIT:
+            self._memo[name] = note
+        return note
+
+    def _check_sizes(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        if len(pairs) > self.limits.count:
+            raise BadRequest(f"more than {self.limits.count} header lines", 431)
+        if any(len(name) + len(value) > self.limits.line for name, value in pairs):
+            raise BadRequest(f"a header line over {self.limits.line} bytes", 431)
+
+
+def parse_fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Field lines, each with its CRLF, as trailers have them; raises BadRequest."""
+    if _FIELDS.fullmatch(block) is None:
+        raise _bad_fields(block)
+    return [(name, value.rstrip(b" \t")) for name, value in _FIELD.findall(block)]
+
+
+def _framing(lengths: list[bytes], codings: list[bytes], minor: int) -> int | None:
+    """The body's length, None for chunked (RFC 9112 §6.3); anything ambiguous is refused."""
+    if codings:
+        if lengths:
+            raise BadRequest("Content-Length and Transfer-Encoding together (RFC 9112 §6.1)")
+        if minor == 0:
+            raise BadRequest("Transfer-Encoding in an HTTP/1.0 request (RFC 9112 §6.1)")
+        if len(codings) == 1 and codings[0].lower() == b"chunked":
+            return None
+        names = [name.strip().lower() for name in b",".join(codings).split(b",")]
+        known = names[-1] == b"chunked" and names.count(b"chunked") == 1 and set(names[:-1]) <= _KNOWN_CODINGS
+        raise BadRequest("a Transfer-Encoding other than a single `chunked` (RFC 9112 §6.1)", 501 if known else 400)
+    if not lengths:
+        return 0
+    if len(lengths) > 1:
+        raise BadRequest("more than one Content-Length (RFC 9112 §6.3)")
+    if _LENGTH.fullmatch(lengths[0]) is None:
+        raise BadRequest("Content-Length is not a plain decimal number (RFC 9110 §8.6)")
+    return int(lengths[0])
+
+
+def _host(hosts: list[bytes], minor: int) -> bytes:
+    if len(hosts) > 1:
+        raise BadRequest("more than one Host field (RFC 9112 §3.2)")
+    if not hosts:
+        if minor:
+            raise BadRequest("no Host field in an HTTP/1.1 request (RFC 9112 §3.2)")
+        return b""
+    if _HOST.fullmatch(hosts[0]) is None:
+        raise BadRequest("the Host field is no host with an optional port (RFC 9112 §3.2)")
+    return hosts[0]
+
+
+def _target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, str]:
+    """Origin-form, authority and the scheme of an absolute-form, whose authority wins over Host (RFC 9112 §3.2.2)."""
+    if method == b"CONNECT":
+        if _HOST.fullmatch(target) is None or b":" not in target:
+            raise BadRequest("the target of CONNECT is no host with a port (RFC 9112 §3.2.3)")
+        return target, target, ""
+    if target.startswith(b"/"):
+        return target, host, ""
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise BadRequest("the target `*` is for OPTIONS (RFC 9112 §3.2.4)")
+        return target, host, ""
+    scheme, found, rest = target.partition(b"://")
+    scheme = scheme.lower()
+    if not found or scheme not in {b"http", b"https"}:
+        raise BadRequest("the request target is neither a path nor an http URL (RFC 9112 §3.2)")
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    authority, path = rest[:cut], rest[cut:]
+    if _HOST.fullmatch(authority) is None:
+        raise BadRequest("the authority of the request target is empty, malformed or holds userinfo (RFC 9110 §4.2)")
+    if not path.startswith(b"/"):
+        path = b"*" if method == b"OPTIONS" and not path else b"/" + path
+    return path, authority, scheme.decode()
+
+
+def _expectation(value: bytes) -> bool:
+    if value.lower() != b"100-continue":
+        raise BadRequest("an expectation other than 100-continue (RFC 9110 §10.1.1)", 417)
+    return True
+
+
+def _bad_line(line: bytes, limit: int) -> BadRequest:
+    """Say what is wrong with a request line."""
+    if line[:1] == b"\x16":
+        return BadRequest("TLS on a port that speaks plain HTTP")
+    if len(line) > limit:
+        return BadRequest(f"a request line over {limit} bytes", 414)
+    if b"\r" in line or b"\n" in line:
+        return BadRequest("a bare CR or LF in the request line (RFC 9112 §2.2)")
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        return BadRequest("a request line is a method, a target and a version with one space between (RFC 9112 §3)")
+    if _NAME.fullmatch(parts[0]) is None:
+        return BadRequest("the method is no token (RFC 9110 §9.1)")
+    if not parts[2].startswith(b"HTTP/"):
+        return BadRequest("the request line ends with no HTTP version (RFC 9112 §2.3)")
+    if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", parts[2]) is None:
+        return BadRequest("malformed HTTP version (RFC 9112 §2.3)")
+    return BadRequest("the request target holds a fragment or control bytes (RFC 9112 §3.2)")
+
+
+def _bad_fields(block: bytes) -> BadRequest:
+    """Say what is wrong with the header lines."""
+    for line in block.split(b"\r\n"):
+        if b"\r" in line or b"\n" in line:
+            return BadRequest("a bare CR or LF in a header line (RFC 9112 §2.2)")
+        if line[:1] in {b" ", b"\t"}:
+            return BadRequest("a folded header line (obs-fold, RFC 9112 §5.2)")
+        name, colon, value = line.partition(b":")
+        if line and not colon:
+            return BadRequest("a header line without a colon (RFC 9112 §5)")
+        if name.endswith((b" ", b"\t")):
+            return BadRequest("white space between a field name and its colon (RFC 9112 §5.1)")
+        if line and _NAME.fullmatch(name) is None:
+            return BadRequest("a field name that is no token (RFC 9110 §5.1)")
+        if _VALUE.fullmatch(value) is None:
+            return BadRequest("control bytes in a field value (RFC 9110 §5.5)")
+    return BadRequest("an empty line within the header lines")
