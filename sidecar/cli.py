@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sidecar import __version__
 from sidecar.errors import ConfigError, StartError
@@ -115,7 +115,10 @@ def _fail(message: object, code: int) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is a question away."""
+    """Says what is wrong in one line; the usage is a question away. Options are not abbreviated."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "allow_abbrev": False})  # for the commands' parsers too
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
@@ -126,7 +129,6 @@ def _parser() -> _Parser:
         prog="sidecar",
         description="A Kubernetes sidecar proxy with no control plane.",
         epilog=_ADDRESSES,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

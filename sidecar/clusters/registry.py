@@ -104,6 +104,12 @@ class Clusters:
         self._on_demand[spec.name] = entry
         return entry.cluster
 
+    def forget(self, name: str) -> None:
+        """End an on-demand cluster that turned out to be nothing."""
+        entry = self._on_demand.pop(name, None)
+        if entry is not None:
+            self._end(entry)
+
     async def warm(self, within: float) -> list[str]:
         """Wait for the first lists of the declared clusters; returns the names of those still without."""
         clusters = [entry.cluster for entry in self._declared.values()]
@@ -133,7 +139,7 @@ async def _follow(source: SourceLike, cluster: Cluster) -> None:
     def publish(snapshot: SnapshotLike) -> None:
         nonlocal said
         cluster.update(snapshot.endpoints, origin=snapshot.origin, problem=snapshot.problem, exists=snapshot.exists)
-        if snapshot.problem and snapshot.problem != said:
+        if snapshot.problem and snapshot.problem != said and snapshot.exists:
             _log.warning("cluster %s: %s", cluster.name, snapshot.problem)
         said = snapshot.problem
 

@@ -89,8 +89,8 @@ def _limits(limits: Limits, path: str) -> None:
         fields.between(getattr(limits, field), f"{path}.{field}", 1)
     fields.between(limits.max_body_bytes or 0, f"{path}.max_body_bytes", 0)
     fields.between(limits.replay_bytes, f"{path}.replay_bytes", 0)
-    _positive(limits.keepalive_timeout, f"{path}.keepalive_timeout")
-    _positive(limits.body_timeout, f"{path}.body_timeout")
+    for field in ("header_timeout", "keepalive_timeout", "body_timeout"):
+        _positive(getattr(limits, field), f"{path}.{field}")
 
 
 def _positive(seconds: float, path: str) -> None:

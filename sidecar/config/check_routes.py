@@ -68,7 +68,7 @@ def _match(match: Match, path: str) -> None:
         fields.token(match.method, f"{path}.method", "a method")
     for at, header in enumerate(match.headers):
         fields.token(header.name, f"{path}.headers[{at}].name", "a header name")
-    fields.unique((header.name.lower() for header in match.headers), f"{path}.headers", "header")
+    fields.unique((header.name for header in match.headers), f"{path}.headers", "header")
     for at, param in enumerate(match.query_params):
         _param(param, f"{path}.queryParams[{at}].name")
     fields.unique((param.name for param in match.query_params), f"{path}.queryParams", "query parameter")
@@ -114,7 +114,7 @@ def _headers(modifier: HeaderModifier, path: str) -> None:
         for at, header in enumerate(values):
             _header_name(header.name, f"{path}.{field}[{at}].name")
             fields.header_value(header.value, f"{path}.{field}[{at}].value")
-        fields.unique((header.name.lower() for header in values), f"{path}.{field}", "header")
+        fields.unique((header.name for header in values), f"{path}.{field}", "header")
     for at, name in enumerate(modifier.remove):
         _header_name(name, f"{path}.remove[{at}]")
 

@@ -6,10 +6,11 @@ here listens, connects or reads the environment.
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
 from sidecar.config.address import parse_upstream_url
 from sidecar.config.check import check, check_files
@@ -28,6 +29,8 @@ from sidecar.config.model import (
 )
 from sidecar.errors import ConfigError
 
+_Section = TypeVar("_Section", bound=msgspec.Struct)
+
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
@@ -41,10 +44,13 @@ def load(path: str | Path) -> Config:
 
 
 def load_text(text: bytes, file: str) -> Config:
-    """Check the content of `file` and that the files it names can be read; raises ConfigError with `file` set."""
+    """Check the content of `file` and that the files it names can be read; raises ConfigError with `file` set.
+
+    Paths in it that are relative start at its folder (those of Python filters are left to who loads them).
+    """
     data = _yaml(text, file)
     try:
-        config = parse(data)
+        config = _anchored(parse(data), Path(file).parent)
         check_files(config)
     except ConfigError as error:
         raise ConfigError(error.path, error.reason, file=file) from None
@@ -87,6 +93,25 @@ def from_command_line(from_: str, to: Sequence[str], admin: str | None = None) -
     config = Config(listeners=(listener,), clusters=(upstream,), admin=Admin(address=admin))
     _check_options(config)
     return config
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    def anchor(section: _Section, *names: str) -> _Section:
+        paths = {name: getattr(section, name) for name in names}
+        relative = {name: str(folder / path) for name, path in paths.items() if path and not Path(path).is_absolute()}
+        return replace(section, **relative)
+
+    def cluster(spec: Cluster) -> Cluster:
+        tls = anchor(spec.tls, "ca_file", "cert_file", "key_file") if spec.tls is not None else None
+        return replace(spec, tls=tls, file=anchor(spec.file, "path") if spec.file is not None else None)
+
+    log = config.access_log
+    return replace(
+        config,
+        clusters=tuple(cluster(spec) for spec in config.clusters),
+        kubernetes=anchor(config.kubernetes, "kubeconfig"),
+        access_log=anchor(log, "path") if log is not None and log.path != "-" else log,
+    )
 
 
 def _target(text: str) -> tuple[str, bool]:

@@ -68,9 +68,10 @@ class Screen:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
     def _write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
         try:
-            text.encode(self._stream.encoding or "utf-8")
+            text.encode(encoding)
         except UnicodeEncodeError:
-            text = text.translate(_PLAIN).encode("ascii", "replace").decode()
+            text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
         self._stream.write(text)
         self._stream.flush()

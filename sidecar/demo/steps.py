@@ -57,11 +57,12 @@ async def kill(stage: Stage, screen: Screen) -> None:
     rows = await stage.endpoints()
     _moved(screen, "the kill", run, {name: row["state"] for name, row in rows.items()})
     retries = await stage.metric("sidecar_retries_total") - retries
-    screen.say(f"   attempts made again on another upstream: {retries}")
+    screen.say(f"   {retries} attempts were made again elsewhere; why {DEAD} is ejected:")
+    screen.say(f"   {rows[DEAD]['why'] or '(it is not)'}")
     _none_failed(screen, run.answers)
     after = by_upstream(run.after)
     screen.claim("the two others took all the traffic", after.keys() == set(FIRST) - {DEAD})
-    screen.claim(f"the sidecar ejected {DEAD}: {rows[DEAD]['why']}", rows[DEAD]["state"] == "ejected")
+    screen.claim(f"the sidecar ejected {DEAD}", rows[DEAD]["state"] == "ejected")
 
 
 async def edit(stage: Stage, screen: Screen) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from sidecar.clusters.cluster import Cluster
-from sidecar.clusters.registry import Clusters
+from sidecar.clusters.registry import MAX_ON_DEMAND, Clusters
 from sidecar.config import model as config
 from sidecar.config.address import parse_address
 from sidecar.discovery.hosts import ServiceHost, service_of
 from sidecar.errors import BadRequest
 from sidecar.model import NOWHERE
 
+STRANGER_FOR = 60.0  # seconds
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -28,25 +29,39 @@ class OnDemand:
         namespace: Callable[[], str],
         available: Callable[[], bool],
         settings: config.Kubernetes,
+        now: Callable[[], float],
     ) -> None:
         self._clusters = clusters
         self._namespace = namespace  # the sidecar's own
         self._available = available  # whether there is a Kubernetes API to ask
         self._settings = settings
+        self._now = now
+        self._strangers: dict[str, float] = {}  # names that are no Service, and until when that is believed
 
     async def cluster(self, authority: str, scheme: str) -> Cluster:
         """The cluster that serves `authority`; raises BadRequest where it names nothing."""
         service = None
         if self._available():
             service = service_of(authority, namespace=self._namespace(), cluster_domain=self._settings.cluster_domain)
-        if service is not None:
+        if service is not None and (service.certain or not self._is_known_stranger(authority)):
             cluster = self._clusters.on_demand(service_spec(service, scheme))
             await cluster.wait_ready(self._settings.first_list_timeout)
             if cluster.exists or service.certain:
                 return cluster
+            self._remember_stranger(authority)
+            self._clusters.forget(cluster.name)  # else a watch would stay on a namespace such as `com`
         cluster = self._clusters.on_demand(_host_spec(authority, scheme))
         await cluster.wait_ready(self._settings.first_list_timeout)
         return cluster
+
+    def _is_known_stranger(self, authority: str) -> bool:
+        return self._strangers.get(authority, 0.0) > self._now()
+
+    def _remember_stranger(self, authority: str) -> None:
+        """Ask the API server about this name again only after a while."""
+        if len(self._strangers) >= MAX_ON_DEMAND:
+            self._strangers.pop(next(iter(self._strangers)))
+        self._strangers[authority] = self._now() + STRANGER_FOR
 
     async def service(self, ref: config.BackendRef) -> Cluster:
         """The cluster of a backendRef that names a Service by `port`."""

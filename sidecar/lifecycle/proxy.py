@@ -61,6 +61,8 @@ class Proxy:
         discovery = Discovery(
             self.config.kubernetes, environ=self._environ, metrics=self.telemetry.metrics, rng=self._rng
         )
+        if any(spec.kubernetes is not None for spec in self.config.clusters):
+            discovery.check()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.telemetry.aclose)
             await stack.enter_async_context(discovery)
@@ -91,6 +93,7 @@ class Proxy:
             namespace=lambda: discovery.namespace,
             available=lambda: discovery.available,
             settings=self.config.kubernetes,
+            now=asyncio.get_running_loop().time,
         )
         attempts = Attempts(HeaderRules(TRACE_FIELDS), self.telemetry.metrics, self._rng)
         assembler = Assembler(

@@ -7,6 +7,7 @@ from aiohttp import StreamReader, web
 
 from sidecar.errors import BadRequest, LoopDetected
 from sidecar.forwarding.headers import nominations
+from sidecar.listener.http1.head import HOST
 from sidecar.model import Address, Headers, Origin, Request
 
 
@@ -97,10 +98,11 @@ def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, st
     if len(hosts) > 1:
         raise BadRequest("more than one Host field (RFC 9112 §3.2)")
     host = hosts[0] if hosts else ""
+    if hosts and HOST.fullmatch(host.encode("utf-8", "surrogateescape")) is None:
+        raise BadRequest("the Host field is no host with an optional port (RFC 9112 §3.2)")
     target = raw.encode("utf-8", "surrogateescape")
     if method == "CONNECT":
-        name, _, port = raw.rpartition(":")
-        if not name or not port.isdecimal():
+        if HOST.fullmatch(target) is None or b":" not in target:
             raise BadRequest("the target of CONNECT is no host:port (RFC 9110 §9.3.6)")
         return target, raw, ""
     if target.startswith(b"/") or target == b"*":
@@ -110,8 +112,8 @@ def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, st
         raise BadRequest("the request target is neither a path nor an http URL (RFC 9112 §3.2)")
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     authority, path = rest[:cut], rest[cut:]
-    if not authority or b"@" in authority:
-        raise BadRequest("the authority of the request target is empty or holds userinfo (RFC 9110 §4.2.4)")
+    if HOST.fullmatch(authority) is None:
+        raise BadRequest("the authority of the request target is empty, malformed or holds userinfo (RFC 9110 §4.2)")
     if not path.startswith(b"/"):
         path = b"*" if method == "OPTIONS" and not path else b"/" + path
     return path, authority.decode("latin-1"), scheme.lower().decode()
@@ -120,7 +122,10 @@ def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, st
 def _body(request: Request, incoming: web.BaseRequest, timeout: float, limit: int | None) -> None:
     content = incoming.content
     declared = incoming.headers.get("Content-Length")
-    chunked = incoming.headers.get("Transfer-Encoding") is not None
+    coding = incoming.headers.get("Transfer-Encoding")
+    chunked = coding is not None
+    if coding is not None and coding.lower() != "chunked":
+        raise BadRequest("a Transfer-Encoding other than a single `chunked` (RFC 9112 §6.1)", 501)
     if not chunked and declared is None:
         request.length = 0
         return
@@ -130,6 +135,8 @@ def _body(request: Request, incoming: web.BaseRequest, timeout: float, limit: in
     request.length = length
     if content.is_eof():  # it came with the head: no reader, no second write
         request.body = content.read_nowait(-1)
+        if limit is not None and len(request.body) > limit:
+            raise BadRequest(f"request body over the limit of {limit} bytes", 413)
         if length is None and not request.body:
             request.body = b""
     else:

@@ -58,5 +58,5 @@ def counted(telemetry: Telemetry, name: str, **labels: str) -> float:
 async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
     """Poll for what only another thread knows."""
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - threads and logs set no asyncio.Event
+        while not condition():
             await asyncio.sleep(0.005)

@@ -25,7 +25,9 @@ class Wire:
 
     async def until(self, mark: bytes) -> bytes:
         """Bytes up to and with `mark`; raises IncompleteReadError where the peer ends before."""
-        while (found := self.received.find(mark, self.position)) < 0:
+        seen = self.position
+        while (found := self.received.find(mark, seen)) < 0:
+            seen = max(self.position, len(self.received) - len(mark) + 1)
             await self._more()
         return self._take(found + len(mark) - self.position)
 
@@ -49,6 +51,11 @@ class Wire:
         if b"chunked" in fields.get(b"transfer-encoding", b""):
             return await self._chunks()
         return await self.exactly(int(fields.get(b"content-length", b"0"))), []
+
+    def forget(self) -> None:
+        """Keep no longer what has been consumed."""
+        del self.received[: self.position]
+        self.position = 0
 
     def close(self) -> None:
         self._writer.close()

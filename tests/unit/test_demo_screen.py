@@ -75,7 +75,7 @@ def test_colour_is_for_terminals_that_want_it(
     assert ("\x1b[" in out.getvalue()) is coloured
 
 
-@pytest.mark.parametrize(("encoding", "drawn"), [("utf-8", "└─ b é"), ("ascii", "`- b ?"), ("latin-1", "`- b ?")])
+@pytest.mark.parametrize(("encoding", "drawn"), [("utf-8", "└─ b é"), ("ascii", "`- b ?"), ("latin-1", "`- b é")])
 def test_box_characters_become_plain_where_the_encoding_lacks_them(encoding: str, drawn: str) -> None:
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding=encoding) as out:

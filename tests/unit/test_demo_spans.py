@@ -1,6 +1,6 @@
 """The demo's reader of OTLP bytes, judged by the official protobuf classes and by the sidecar's own encoder."""
 
-import math
+import contextlib
 
 import pytest
 from hypothesis import example, given
@@ -109,13 +109,11 @@ def test_the_spans_of_our_own_encoder_are_read() -> None:
 @example(b"\x09\x00")  # half a fixed64
 @example(b"\x0a\x08\x12\x06\x12\x04\x2a\x02\xff\xff")  # a name that is no UTF-8
 def test_bytes_that_are_no_spans_are_refused_or_read_but_break_nothing(data: bytes) -> None:
-    try:
-        assert all(math.isfinite(span.start_ns) for span in read(data))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        assert all(0 <= span.start_ns < 1 << 64 for span in read(data))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_a_request_cut_short_is_refused(cut: int) -> None:
-    with pytest.raises(ValueError, match="cut short|no OTLP"):
+    with pytest.raises(ValueError, match=r"cut short|no OTLP"):
         read(_request(trace_pb2.Span(name="a name of some length", trace_id=bytes(16)))[:-cut])

@@ -17,7 +17,7 @@ _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 _NAME = re.compile(_TOKEN)
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _KNOWN_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"})
 MAX_METHOD = 64  # bytes
 
@@ -188,7 +188,7 @@ def _host(hosts: list[bytes], minor: int) -> bytes:
         if minor:
             raise BadRequest("no Host field in an HTTP/1.1 request (RFC 9112 §3.2)")
         return b""
-    if _HOST.fullmatch(hosts[0]) is None:
+    if HOST.fullmatch(hosts[0]) is None:
         raise BadRequest("the Host field is no host with an optional port (RFC 9112 §3.2)")
     return hosts[0]
 
@@ -196,7 +196,7 @@ def _host(hosts: list[bytes], minor: int) -> bytes:
 def _target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, str]:
     """Origin-form, authority and the scheme of an absolute-form, whose authority wins over Host (RFC 9112 §3.2.2)."""
     if method == b"CONNECT":
-        if _HOST.fullmatch(target) is None or b":" not in target:
+        if HOST.fullmatch(target) is None or b":" not in target:
             raise BadRequest("the target of CONNECT is no host with a port (RFC 9112 §3.2.3)")
         return target, target, ""
     if target.startswith(b"/"):
@@ -211,7 +211,7 @@ def _target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, st
         raise BadRequest("the request target is neither a path nor an http URL (RFC 9112 §3.2)")
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     authority, path = rest[:cut], rest[cut:]
-    if _HOST.fullmatch(authority) is None:
+    if HOST.fullmatch(authority) is None:
         raise BadRequest("the authority of the request target is empty, malformed or holds userinfo (RFC 9110 §4.2)")
     if not path.startswith(b"/"):
         path = b"*" if method == b"OPTIONS" and not path else b"/" + path
