@@ -4,6 +4,7 @@ Decides nothing: questions go to `Pages`. Keeps no state but the two listening s
 """
 
 import contextlib
+import os
 from typing import Self
 
 from aiohttp import web
@@ -61,7 +62,9 @@ async def _listen(pages: Pages, wanted: Address, field: str, opening: contextlib
     try:
         await site.start()
     except OSError as error:
-        raise StartError(f"cannot listen on {wanted} ({error.strerror}): free it, or change `{field}`") from None
+        raise StartError(
+            f"cannot listen on {wanted} ({os.strerror(error.errno or 0)}): free it, or change `{field}`"
+        ) from None
     return wanted if wanted.unix_path else Address(*runner.addresses[0][:2])
 
 

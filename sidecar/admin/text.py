@@ -20,7 +20,7 @@ def _lines(value: object) -> Iterator[str]:
             yield from _field(str(name), item)
     elif _is_table(value):
         yield from _blocks(value)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, list | tuple) and value:
         yield from (f"- {_cell(item)}" for item in value)
     else:
         yield _cell(value)
@@ -29,7 +29,7 @@ def _lines(value: object) -> Iterator[str]:
 def _field(name: str, value: object) -> Iterator[str]:
     if isinstance(value, Mapping | list | tuple) and value:
         yield f"{name}:"
-        yield from (f"  {line}" for line in _lines(value))
+        yield from (f"  {line}".rstrip() for line in _lines(value))
     else:
         yield f"{name}: {_cell(value)}"
 
@@ -39,8 +39,8 @@ def _is_table(value: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
 
 
 def _blocks(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    """One table; a block a row where the rows hold tables themselves."""
-    if not any(_is_table(item) for row in rows for item in row.values()):
+    """One table; a block a row where the rows hold tables or mappings themselves."""
+    if not any(isinstance(item, Mapping) or _is_table(item) for row in rows for item in row.values()):
         yield from _table(rows)
         return
     for at, row in enumerate(rows):

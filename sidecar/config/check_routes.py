@@ -6,6 +6,7 @@ are compiled.
 
 import re
 from collections.abc import Collection
+from typing import assert_never
 
 from sidecar.config import fields
 from sidecar.config.model import (
@@ -107,6 +108,8 @@ def _filter(spec: FilterSpec, rule: Rule, path: str, clusters: Collection[str]) 
             fields.between(spec.request_mirror.percent, f"{path}.requestMirror.percent", 0, 100)
         case PythonFilterFilter():
             _function(spec.python.function, f"{path}.python.function")
+        case _:
+            assert_never(spec)
 
 
 def _headers(modifier: HeaderModifier, path: str) -> None:

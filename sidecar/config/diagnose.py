@@ -44,7 +44,7 @@ def _fit(kind: inspect.Type, data: object, path: str) -> None:
         _one_of([str(value) for value in kind.values], data, path, "value", found=data in kind.values)
     elif isinstance(kind, inspect.CustomType):
         _duration(data, path)
-    elif not isinstance(kind, inspect.AnyType):
+    else:
         types, words = _EXPECTED[type(kind)]
         if not isinstance(data, types) or (isinstance(data, bool) and not isinstance(kind, inspect.BoolType)):
             raise _unexpected(words, data, path)
@@ -55,10 +55,10 @@ def _fit_inside(kind: inspect.Type, data: object, path: str) -> None:
     if isinstance(kind, inspect.VarTupleType):
         for at, item in enumerate(cast("list[object]", data)):
             _fit(kind.item_type, item, f"{path}[{at}]")
-    elif isinstance(kind, inspect.DictType):
-        _names(cast("dict[object, object]", data), path)
-    elif isinstance(kind, inspect.StructType):
-        _fit_struct(kind, _names(cast("dict[object, object]", data), path), path)
+    elif isinstance(data, dict):
+        names = _names(data, path)
+        if isinstance(kind, inspect.StructType):
+            _fit_struct(kind, names, path)
 
 
 def _fit_struct(kind: inspect.StructType, data: dict[str, object], path: str) -> None:

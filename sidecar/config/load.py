@@ -165,5 +165,3 @@ def _yaml(text: bytes, file: str) -> object:
         raise ConfigError("", reason, file=place) from None
     except yaml.YAMLError as error:
         raise ConfigError("", f"not YAML: {' '.join(str(error).split())}", file=file) from None
-    except RecursionError:
-        raise ConfigError("", "not YAML: nested too deep", file=file) from None

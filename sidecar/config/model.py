@@ -129,6 +129,7 @@ class Kubernetes(Section, frozen=True, kw_only=True):
     context: str | None = None
     namespace: str | None = None  # own namespace; default: the service account's, the context's, `default`
     cluster_domain: str = "cluster.local"
+    trace_calls: bool = False  # spans for calls to the API server too, at 4.5 MB of memory
     first_list_timeout: Duration = Duration(3)  # how long a first request waits for the first list
 
 

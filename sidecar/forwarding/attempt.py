@@ -66,6 +66,15 @@ class Tried:
             await self.exchange.aclose()
 
 
+def begin_attempt(cluster: Cluster, lease: Lease, request: Request) -> Attempt:
+    """The record of an attempt that begins now."""
+    attempt = Attempt(cluster.name, lease.host.endpoint.address, len(request.attempts), time.time_ns())
+    if cluster.spec.tls is not None:
+        attempt.scheme = "https"
+    request.attempts.append(attempt)
+    return attempt
+
+
 class Attempts:
     """Makes attempts; one instance serves all listeners."""
 
@@ -77,8 +86,7 @@ class Attempts:
     async def make(self, request: Request, cluster: Cluster, limit: float | None, progress: Progress) -> Tried:
         """Lease and send within `limit` seconds; a failure of the upstream is an outcome, a refused lease is raised."""
         lease = cluster.lease(request, progress.tried)
-        attempt = Attempt(cluster.name, lease.host.endpoint.address, len(request.attempts), time.time_ns())
-        request.attempts.append(attempt)
+        attempt = begin_attempt(cluster, lease, request)
         try:
             exchange = await self._send(request, lease, attempt, limit, progress)
         except ProxyError as failure:

@@ -11,7 +11,7 @@ from typing import cast
 from sidecar.clusters.cluster import Cluster, Lease
 from sidecar.clusters.outcome import Responded
 from sidecar.errors import ConnectFailed, ProxyError, RequestTimeout
-from sidecar.forwarding.attempt import Attempts, Progress, Tried
+from sidecar.forwarding.attempt import Attempts, Progress, Tried, begin_attempt
 from sidecar.forwarding.body import UpstreamBody, close_attempt
 from sidecar.forwarding.replay import ReplayBody
 from sidecar.forwarding.retry import NO_RETRY, Retry, RetryPolicy, decide
@@ -60,8 +60,7 @@ class Forwarder:
         while True:
             lease = cluster.lease(request, tried)
             address = lease.host.endpoint.address
-            attempt = Attempt(cluster.name, address, len(tried), time.time_ns())
-            request.attempts.append(attempt)
+            attempt = begin_attempt(cluster, lease, request)
             try:
                 held = await cast("Pool", lease.host.pool).dialer.dial(address, Held)
             except BaseException as failure:

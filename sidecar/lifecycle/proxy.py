@@ -59,7 +59,11 @@ class Proxy:
     async def run(self, ready: Callable[[list[str]], None]) -> None:
         """Until `stop` is set and all is drained; `ready` is told the addresses once they take requests."""
         discovery = Discovery(
-            self.config.kubernetes, environ=self._environ, metrics=self.telemetry.metrics, rng=self._rng
+            self.config.kubernetes,
+            environ=self._environ,
+            metrics=self.telemetry.metrics,
+            rng=self._rng,
+            trace_configs=self.telemetry.control_trace_configs() if self.config.kubernetes.trace_calls else (),
         )
         if any(spec.kubernetes is not None for spec in self.config.clusters):
             discovery.check()

@@ -56,6 +56,7 @@ class Connection(web.RequestHandler):
     front: "AiohttpFront"
     serving = False  # a request runs
     counted = False
+    _stalled: asyncio.TimerHandle | None = None  # runs while the client does not read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Learn the peer, and turn it away where too many are connected."""
@@ -72,7 +73,28 @@ class Connection(web.RequestHandler):
         if self.counted:
             self.counted = False
             self.front.open -= 1
+        self._read_again()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: it has the body timeout to catch up."""
+        super().pause_writing()
+        within = self.front.service.spec.limits.body_timeout
+        self._stalled = asyncio.get_running_loop().call_later(within, self._drop)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._read_again()
+        super().resume_writing()
+
+    def _read_again(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _drop(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -59,9 +59,7 @@ class AiohttpFront(web.Server):
     def close_idle(self) -> None:
         """Close connections without a request; the others close with their answer."""
         for connection in self.connections:
-            if cast("Connection", connection).serving:
-                connection.close()
-            else:
+            if not cast("Connection", connection).serving:  # `close` would have aiohttp drop the body of one that does
                 connection.force_close()
 
     async def aclose(self) -> None:
@@ -98,6 +96,7 @@ class AiohttpFront(web.Server):
                 max_body=limits.max_body_bytes,
                 started=started,
                 received_ns=now,
+                named_ports=self.service.spec.mode == "forward",
             )
         except ProxyError as error:
             refusal = error

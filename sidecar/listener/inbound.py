@@ -7,7 +7,7 @@ from aiohttp import StreamReader, web
 
 from sidecar.errors import BadRequest, LoopDetected
 from sidecar.forwarding.headers import nominations
-from sidecar.listener.http1.head import HOST
+from sidecar.listener.target import read
 from sidecar.model import Address, Headers, Origin, Request
 
 
@@ -53,12 +53,19 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
     max_body: int | None,
     started: float,
     received_ns: int,
+    named_ports: bool,
 ) -> Request:
     """Read the request's head; raises BadRequest where its parts contradict each other."""
     headers = Headers(incoming.raw_headers)
     fields = incoming.headers
     method = incoming.method
-    target, authority, scheme = _target(method, incoming.raw_path, fields.getall("Host", ()))
+    asked = read(
+        method.encode("latin-1"),
+        _bytes(incoming.raw_path),
+        [_bytes(value) for value in fields.getall("Host", ())],
+        minor=incoming.version.minor,
+        named_ports=named_ports,
+    )
     if "Via" in fields and loops(fields.getall("Via"), origin.via.decode()):
         raise LoopDetected("the request came through this listener before: its name stands in Via (RFC 9110 §7.6.3)")
     upgrade = fields.get("Upgrade")
@@ -67,10 +74,10 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
     version = "1.1" if incoming.version.minor else "1.0"
     request = Request(
         method=method,
-        target=target,
-        authority=authority,
+        target=asked.target,
+        authority=asked.authority.decode("latin-1"),
         headers=headers,
-        scheme=scheme or origin.scheme.decode(),
+        scheme=asked.scheme or origin.scheme.decode(),
         version=version,
         peer=peer,
         listener=listener,
@@ -85,38 +92,17 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
 
 
 def _joined(values: Sequence[str]) -> bytes:
-    return ",".join(values).encode("utf-8", "surrogateescape")
+    return _bytes(",".join(values))
+
+
+def _bytes(text: str) -> bytes:
+    """What the parser decoded, as it was on the wire."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def loops(via: Sequence[str], own: str) -> bool:
     """Whether this listener's pseudonym stands in a `Via` field."""
     return any(own in value for value in via)
-
-
-def _target(method: str, raw: str, hosts: Sequence[str]) -> tuple[bytes, str, str]:
-    """Target in origin-form, authority, and the scheme of an absolute-form (RFC 9112 §3.2)."""
-    if len(hosts) > 1:
-        raise BadRequest("more than one Host field (RFC 9112 §3.2)")
-    host = hosts[0] if hosts else ""
-    if hosts and HOST.fullmatch(host.encode("utf-8", "surrogateescape")) is None:
-        raise BadRequest("the Host field is no host with an optional port (RFC 9112 §3.2)")
-    target = raw.encode("utf-8", "surrogateescape")
-    if method == "CONNECT":
-        if HOST.fullmatch(target) is None or b":" not in target:
-            raise BadRequest("the target of CONNECT is no host:port (RFC 9110 §9.3.6)")
-        return target, raw, ""
-    if target.startswith(b"/") or target == b"*":
-        return target, host, ""
-    scheme, found, rest = target.partition(b"://")
-    if not found or scheme.lower() not in {b"http", b"https"}:
-        raise BadRequest("the request target is neither a path nor an http URL (RFC 9112 §3.2)")
-    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
-    authority, path = rest[:cut], rest[cut:]
-    if HOST.fullmatch(authority) is None:
-        raise BadRequest("the authority of the request target is empty, malformed or holds userinfo (RFC 9110 §4.2)")
-    if not path.startswith(b"/"):
-        path = b"*" if method == "OPTIONS" and not path else b"/" + path
-    return path, authority.decode("latin-1"), scheme.lower().decode()
 
 
 def _body(request: Request, incoming: web.BaseRequest, timeout: float, limit: int | None) -> None:

@@ -1,6 +1,7 @@
 """The admin pages over real sockets, read as a browser, a kubelet and `sidecar explain` read them."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,15 @@ from sidecar.admin.client import AdminError, explain
 from sidecar.admin.pages import Pages, Question
 from sidecar.admin.server import AdminServer
 from sidecar.admin.view import Page, Phase
+from sidecar.cli import main
 from sidecar.config.model import Admin
 from sidecar.errors import ConfigError, StartError
+from tests.support.process import WITHIN, run, sidecar, start
+
+ENDPOINTS = [
+    {"address": "10.0.0.1:80", "state": "ready", "score_ms": 1.23456, "why": None},
+    {"address": "10.0.0.2:80", "state": "ejected", "score_ms": 20.0, "why": "503\n"},
+]
 
 
 class Proxy:
@@ -23,6 +31,10 @@ class Proxy:
         self.phase: Phase = "active"
         self.reasons: list[str] = []
         self.drained = 0
+        self.pages: list[Page] = [
+            {"name": "orders", "source": "static", "endpoints": ENDPOINTS},
+            {"name": "empty", "endpoints": []},
+        ]
 
     def not_ready(self) -> list[str]:
         return self.reasons
@@ -34,11 +46,7 @@ class Proxy:
         return {"listeners": [{"name": "a"}]}
 
     def clusters(self) -> list[Page]:
-        endpoints = [
-            {"address": "10.0.0.1:80", "state": "ready", "score_ms": 1.23456, "why": None},
-            {"address": "10.0.0.2:80", "state": "ejected", "score_ms": 20.0, "why": "503\n"},
-        ]
-        return [{"name": "orders", "source": "static", "endpoints": endpoints}, {"name": "empty", "endpoints": []}]
+        return self.pages
 
     def explain(self, method: str, url: str, headers: list[tuple[str, str]], listener: str | None) -> Page:
         if url == "nonsense":
@@ -49,6 +57,7 @@ class Proxy:
             "taken": True,
             "filters": ["a", "b"],
             "candidates": [{"address": "10.0.0.1:80", "score": 1.5}],
+            "backends": [{"name": "a", "cluster": {"policy": "RANDOM", "candidates": []}}, {"name": "b"}],
         }
 
     def drain(self) -> None:
@@ -137,6 +146,12 @@ async def test_clusters_come_as_json_or_as_a_table(session: aiohttp.ClientSessio
         assert await response.text() == table
     async with session.get("/clusters?format=json", headers={"Accept": "text/plain"}) as response:
         assert response.content_type == "application/json"
+
+
+async def test_no_clusters_are_a_dash_in_the_table(session: aiohttp.ClientSession, proxy: Proxy) -> None:
+    proxy.pages = []
+    async with session.get("/clusters?format=text") as response:
+        assert await response.text() == "-\n"
 
 
 async def test_explain_passes_the_whole_question_on(session: aiohttp.ClientSession) -> None:
@@ -251,7 +266,8 @@ async def test_a_taken_address_is_named_with_its_field_and_the_other_is_let_go(p
         first, second = (each.getsockname()[1] for each in (free, taken))
         free.close()
         with pytest.raises(
-            StartError, match=r"cannot listen on 127\.0\.0\.1:\d+ \(.*\): free it, or change `admin\.probe_address`"
+            StartError,
+            match=r"^cannot listen on .*:\d+ \(Address already in use\): free it, or change `admin\.probe_address`$",
         ):
             await AdminServer(
                 proxy, Admin(address=f"127.0.0.1:{first}", probe_address=f"127.0.0.1:{second}")
@@ -282,6 +298,13 @@ async def test_explain_of_the_command_line_prints_text_over_tcp_and_unix_sockets
                 "candidates:\n"
                 "  ADDRESS      SCORE\n"
                 "  10.0.0.1:80  1.5\n"
+                "backends:\n"
+                "  name: a\n"
+                "  cluster:\n"
+                "    policy: RANDOM\n"
+                "    candidates: -\n"
+                "\n"
+                "  name: b\n"
             )
 
 
@@ -307,3 +330,49 @@ async def test_explain_of_the_command_line_survives_what_is_no_http() -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(AdminError, match="no sidecar answers"):
             await asyncio.to_thread(explain, f"127.0.0.1:{port}", "/", "GET", [], None)
+
+
+async def test_the_explain_command_prints_the_answer(server: AdminServer, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explain", "/x", "--method", "PUT", "--header", "a: 1", "--listener", "in", "--admin", str(server.address)]
+    assert await asyncio.to_thread(main, words) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("request:\n  method: PUT\n  url: /x\n")
+    assert "listener: in\n" in out
+    assert err == ""
+
+
+async def test_ctrl_c_ends_a_command_without_a_stack_trace() -> None:
+    asked = asyncio.Event()
+
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await process.wait()
+        writer.close()
+
+    async with await asyncio.start_server(never, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        process = await start("explain", "/", "--admin", f"127.0.0.1:{port}")
+        await asyncio.wait_for(asked.wait(), WITHIN)
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), WITHIN)
+    assert process.returncode == 1
+    assert err == b""
+
+
+async def test_explain_and_the_pages_tell_of_a_running_sidecar(tmp_path: Path) -> None:
+    admin = f"unix:{tmp_path}/admin.sock"
+    async with sidecar("proxy", "--from", "127.0.0.1:0", "--to", "127.0.0.1:9", "--admin", admin):
+        code, out, _ = await run("explain", "http://shop.example/a?b=c", "--admin", admin)
+        assert code == 0
+        assert "target: /a?b=c\n" in out
+        assert "127.0.0.1:9" in out
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(f"{tmp_path}/admin.sock")) as session:
+            async with session.get("http://localhost/config") as response:
+                config = await response.json()
+                assert config["clusters"][0]["static"] == {"endpoints": ["127.0.0.1:9"]}
+            async with session.get("http://localhost/clusters?format=text") as response:
+                assert "127.0.0.1:9" in await response.text()
+            async with session.get("http://localhost/readyz") as response:
+                assert (response.status, await response.text()) == (200, "ok\n")
+            async with session.get("http://localhost/metrics") as response:
+                assert b"# TYPE sidecar_" in await response.read()

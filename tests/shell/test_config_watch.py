@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.config.load import load
 from sidecar.config.model import Config
-from sidecar.config.watch import follow
+from sidecar.config.watch import _File, follow
 from sidecar.errors import ConfigError
 
 
@@ -170,3 +170,17 @@ async def test_the_symlink_swap_of_a_config_map_is_followed(tmp_path: Path) -> N
         os.replace(tmp_path / "..data_tmp", tmp_path / "..data")  # noqa: PTH105 - as the kubelet does it
         assert await followed.next_address() == "127.0.0.1:2"
         task.cancel()
+
+
+async def test_what_was_refused_is_not_said_again_until_the_content_changes(tmp_path: Path, refusals: Refusals) -> None:
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(text(1))
+    followed = Followed(path)
+    file = _File(str(path), load(path), followed.apply)
+    for broken in ("listeners: []\n", "listeners: [\n"):
+        path.write_text(broken)
+        for _ in range(3):
+            file.look(forced=False)
+        assert "refused" in await refusals.next_line()
+        assert refusals.lines.empty()
+    assert followed.applied.empty()

@@ -76,7 +76,11 @@ async def client(address: str, *, receive_buffer: int | None = None) -> AsyncIte
         plain.setblocking(False)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
+        try:
+            await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
+        except OSError:
+            plain.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=plain, limit=16_384 if receive_buffer else 65_536)
     try:
         yield Client(reader, writer)

@@ -108,13 +108,13 @@ def _listeners(clusters: list[str]) -> Strategy:
         "max_body_bytes",
         "replay_bytes",
     )
-    limits = _some(
-        **dict.fromkeys(numbers, _count), header_timeout=durations, keepalive_timeout=durations, body_timeout=durations
-    )
+    timeouts = ("header_timeout", "keepalive_timeout", "body_timeout")
+    limits = _some(**dict.fromkeys(numbers, _count), **dict.fromkeys(timeouts, durations))
     listener = _some(
         {"name": _token, "address": _address(st.just(0)), "routes": st.lists(_route(clusters), min_size=1, max_size=2)},
         mode=st.sampled_from(["reverse", "forward"]),
         trusted_proxies=st.lists(_ip, max_size=2),
+        engine=st.sampled_from(["aiohttp", "native"]),
         trace_context=st.sampled_from(["continue", "restart", "ignore"]),
         limits=limits,
     )
@@ -181,7 +181,12 @@ def _config(names: list[str]) -> Strategy:
         {"listeners": _listeners(names), "clusters": _clusters(names)},
         admin=_some(address=st.none() | st.just("127.0.0.1:0"), probe_address=st.none() | st.just(":0")),
         kubernetes=_some(
-            kubeconfig=_path, context=_text, namespace=_label, cluster_domain=_label, first_list_timeout=durations
+            kubeconfig=_path,
+            context=_text,
+            namespace=_label,
+            cluster_domain=_label,
+            trace_calls=st.booleans(),
+            first_list_timeout=durations,
         ),
         access_log=st.none() | _some(path=st.just("-") | _path, success_percent=st.floats(0, 100)),
         drain=_some(delay=durations, timeout=durations),

@@ -1,4 +1,4 @@
-"""The words of the command line: what is refused, in which words, and with which exit code. Processes are in `shell`."""
+"""The words of the command line: what is refused, in which words, and with which exit code."""
 
 import json
 from pathlib import Path

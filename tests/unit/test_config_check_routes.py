@@ -2,12 +2,18 @@
 
 import pytest
 
+from sidecar.config.load import parse
 from tests.support.configs import Data
 from tests.support.small_config import RULE, change, refusal
 
 
 def modifier(**fields: object) -> list[Data]:
     return [{"type": "RequestHeaderModifier", "requestHeaderModifier": fields}]
+
+
+def test_a_regular_expression_may_start_with_anything() -> None:
+    matches = [{"path": {"type": "RegularExpression", "value": ".*//%2f"}}]
+    assert parse(change(f"{RULE}.matches", matches)).listeners[0].routes[0].rules[0].matches[0].path.value == ".*//%2f"
 
 
 def rewrite(**path: object) -> list[Data]:

@@ -54,6 +54,12 @@ from tests.support.small_config import RULE, SMALL, change, refusal
             f"$.{RULE}.filters[0].python.settings: expected field names that are strings, got 1; quote it",
         ),
         (
+            change(
+                f"{RULE}.filters", [{"type": "Python", "python": {"function": "a:b", "settings": {"a": 1}, "nam": ""}}]
+            ),
+            f"$.{RULE}.filters[0].python: unknown field `nam`; did you mean `name`?",
+        ),
+        (
             change("clusters[0].static.endpoints", [5]),
             "$.clusters[0].static.endpoints[0]: expected a string, got 5; quote it",
         ),

@@ -55,7 +55,7 @@ def test_the_configuration_of_the_design_is_right() -> None:
     assert config.clusters[2].tls == model.TlsSpec()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(configs)
 def test_dump_and_parse_are_inverse(data: Data) -> None:
     config = parse(data)
@@ -63,7 +63,7 @@ def test_dump_and_parse_are_inverse(data: Data) -> None:
     assert load_text(yaml.safe_dump(json.loads(json.dumps(dump(config)))).encode(), "x") == config
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     configs, st.data(), st.sampled_from([None, True, -1, 1.5, float("nan"), "", "x y", [], {}, {"x": 1}, {1: 2}, [[]]])
 )
@@ -132,6 +132,27 @@ def test_a_missing_file_of_tls_is_named_with_its_field(tmp_path: Path) -> None:
     assert (
         str(caught.value) == f"{path}: $.clusters[0].tls.ca_file: cannot read '/nope/ca.crt': No such file or directory"
     )
+
+
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    data = change("access_log", {"path": "log/access"})
+    data["kubernetes"] = {"kubeconfig": "kube/config"}
+    tls = {"ca_file": "ca.crt", "cert_file": "/dev/null", "key_file": "/dev/null"}
+    data["clusters"].append({"name": "b", "file": {"path": "slices.yaml", "service": "b"}, "tls": tls})
+    (tmp_path / "ca.crt").touch()
+    (tmp_path / "sidecar.yaml").write_text(json.dumps(data))
+    config = load(tmp_path / "sidecar.yaml")
+    assert config.access_log == model.AccessLog(path=f"{tmp_path}/log/access")
+    assert config.kubernetes.kubeconfig == f"{tmp_path}/kube/config"
+    assert config.clusters[1].file == model.FileSpec(path=f"{tmp_path}/slices.yaml", service="b")
+    assert config.clusters[1].tls == model.TlsSpec(
+        ca_file=f"{tmp_path}/ca.crt", cert_file="/dev/null", key_file="/dev/null"
+    )
+
+
+def test_standard_output_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text(json.dumps(change("access_log", {})))
+    assert load(tmp_path / "sidecar.yaml").access_log == model.AccessLog(path="-")
 
 
 def test_a_command_line_becomes_one_listener_and_one_cluster() -> None:

@@ -18,7 +18,7 @@ def test_the_schema_in_the_documentation_is_the_one_of_the_structs() -> None:
     )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(configs)
 def test_the_schema_takes_every_right_configuration(data: Data) -> None:
     jsonschema.Draft202012Validator(schema()).validate(json.loads(json.dumps(data)))

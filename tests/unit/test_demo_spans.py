@@ -107,6 +107,7 @@ def test_the_spans_of_our_own_encoder_are_read() -> None:
 @example(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")  # a varint without end
 @example(b"\x0b")  # a group, which is no longer in use
 @example(b"\x09\x00")  # half a fixed64
+@example(b"\x0a\x08\x12\x06\x12\x04\x4a\x02\x18\x01")  # an attribute with an unknown field
 @example(b"\x0a\x08\x12\x06\x12\x04\x2a\x02\xff\xff")  # a name that is no UTF-8
 def test_bytes_that_are_no_spans_are_refused_or_read_but_break_nothing(data: bytes) -> None:
     with contextlib.suppress(ValueError):

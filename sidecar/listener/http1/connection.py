@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from sidecar.errors import BadRequest, LoopDetected, ProxyError, TooManyConnections
 from sidecar.listener.http1.body import Body
 from sidecar.listener.http1.deadline import Deadline
-from sidecar.listener.http1.head import Head
+from sidecar.listener.http1.head import MAX_HEAD, Head
 from sidecar.listener.outbound import interim
 from sidecar.listener.peers import peer_address
 from sidecar.model import RawHeaders, Request, Response, Tunnel
@@ -193,19 +193,20 @@ class Connection(asyncio.Protocol):
             self.resume()
         limits = self.front.service.spec.limits
         seen = 0
+        blank = False
         self._wait_for("request", limits.keepalive_timeout)
         while True:
+            if not blank and self._buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: one empty line is ignored
+                self._buffer, blank = self._buffer[2:], True
             buffer = self._buffer
             if buffer:
-                if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: one empty line before a request is ignored
-                    self._buffer = buffer = buffer[2:]
                 end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
-                if end >= 0:
+                if 0 <= end <= MAX_HEAD:
                     self.awaits_nothing()
                     self._buffer = buffer[end + 4 :]
                     return self.front.parser.parse(buffer[: end + 2])
                 self.front.check_partial(buffer)
-                if buffer and self._waiting == "request":
+                if self._waiting == "request":
                     self._wait_for("head", limits.header_timeout)
                 seen = len(buffer)
             self._arrival = self.loop.create_future()

@@ -2,13 +2,11 @@
 
 import asyncio
 
-from sidecar.config.model import Limits
+from sidecar.config.model import Listener
 from sidecar.errors import BadRequest
 from sidecar.listener.http1.connection import Connection
-from sidecar.listener.http1.head import HeadLimits, HeadParser
+from sidecar.listener.http1.head import MAX_HEAD, HeadLimits, HeadParser
 from sidecar.listener.service import Service
-
-MAX_HEAD = 65_536  # bytes of a whole request head
 
 
 class NativeFront:
@@ -17,7 +15,7 @@ class NativeFront:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.connections: set[Connection] = set()
-        self.parser = HeadParser(_head_limits(service.spec.limits))
+        self.parser = _parser(service.spec)
 
     def __call__(self) -> Connection:
         """Make the protocol of a new connection."""
@@ -30,7 +28,7 @@ class NativeFront:
 
     def reconfigure(self) -> None:
         """Take the limits of the service's new configuration."""
-        self.parser = HeadParser(_head_limits(self.service.spec.limits))
+        self.parser = _parser(self.service.spec)
 
     def check_partial(self, buffer: bytes) -> None:
         """Refuse early what can no longer become a head; raises BadRequest."""
@@ -39,9 +37,9 @@ class NativeFront:
         first = buffer.find(b"\n")
         if first >= 0 and buffer[first - 1 : first] != b"\r":
             raise BadRequest("a bare LF in the request line (RFC 9112 §2.2)")
-        if first < 0 and len(buffer) > self.parser.limits.target:
+        if first < 0 and len(buffer) > self.parser.limits.target + 1:  # its CR may be here already
             raise BadRequest(f"a request line over {self.parser.limits.target} bytes", 414)
-        if len(buffer) > MAX_HEAD:
+        if len(buffer) > MAX_HEAD + 3:  # its end may be here in part
             raise BadRequest(f"a request head over {MAX_HEAD} bytes", 431)
         if b"\n\n" in buffer:
             raise BadRequest("a bare LF in a header line (RFC 9112 §2.2)")
@@ -59,5 +57,7 @@ class NativeFront:
             await asyncio.wait(tasks)
 
 
-def _head_limits(limits: Limits) -> HeadLimits:
-    return HeadLimits(limits.max_target_bytes, limits.max_header_bytes, limits.max_header_count)
+def _parser(spec: Listener) -> HeadParser:
+    limits = spec.limits
+    sizes = HeadLimits(limits.max_target_bytes, limits.max_header_bytes, limits.max_header_count)
+    return HeadParser(sizes, named_ports=spec.mode == "forward")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from sidecar.errors import BadRequest
+from sidecar.listener.target import read
 from sidecar.model import Headers
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -17,8 +18,8 @@ _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 _NAME = re.compile(_TOKEN)
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _KNOWN_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"})
+MAX_HEAD = 65_536  # bytes of a whole head
 MAX_METHOD = 64  # bytes
 
 
@@ -74,8 +75,10 @@ class HeadLimits:
 class HeadParser:
     """Parses heads with a bounded memo of field names; one instance serves a listener."""
 
-    def __init__(self, limits: HeadLimits) -> None:
+    def __init__(self, limits: HeadLimits, *, named_ports: bool = False) -> None:
+        """`named_ports`: a Host may name its port, as forward proxies of Services take it."""
         self.limits = limits
+        self.named_ports = named_ports
         self._memo: dict[bytes, _Note] = {}
 
     def parse(self, head: bytes) -> Head:
@@ -124,13 +127,13 @@ class HeadParser:
                 expects = _expectation(value)
             else:
                 via.append(value)
-        form, authority, scheme = _target(method, target, _host(hosts, minor))
+        asked = read(method, target, hosts, minor=minor, named_ports=self.named_ports)
         listed = {token.strip() for token in tokens.split(b",")} if tokens else frozenset()
         return Head(
             method=method.decode("ascii"),
-            target=form,
-            authority=authority,
-            scheme=scheme,
+            target=asked.target,
+            authority=asked.authority,
+            scheme=asked.scheme,
             minor=minor,
             headers=headers,
             length=_framing(lengths, codings, minor),
@@ -179,43 +182,6 @@ def _framing(lengths: list[bytes], codings: list[bytes], minor: int) -> int | No
     if _LENGTH.fullmatch(lengths[0]) is None:
         raise BadRequest("Content-Length is not a plain decimal number (RFC 9110 §8.6)")
     return int(lengths[0])
-
-
-def _host(hosts: list[bytes], minor: int) -> bytes:
-    if len(hosts) > 1:
-        raise BadRequest("more than one Host field (RFC 9112 §3.2)")
-    if not hosts:
-        if minor:
-            raise BadRequest("no Host field in an HTTP/1.1 request (RFC 9112 §3.2)")
-        return b""
-    if HOST.fullmatch(hosts[0]) is None:
-        raise BadRequest("the Host field is no host with an optional port (RFC 9112 §3.2)")
-    return hosts[0]
-
-
-def _target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, str]:
-    """Origin-form, authority and the scheme of an absolute-form, whose authority wins over Host (RFC 9112 §3.2.2)."""
-    if method == b"CONNECT":
-        if HOST.fullmatch(target) is None or b":" not in target:
-            raise BadRequest("the target of CONNECT is no host with a port (RFC 9112 §3.2.3)")
-        return target, target, ""
-    if target.startswith(b"/"):
-        return target, host, ""
-    if target == b"*":
-        if method != b"OPTIONS":
-            raise BadRequest("the target `*` is for OPTIONS (RFC 9112 §3.2.4)")
-        return target, host, ""
-    scheme, found, rest = target.partition(b"://")
-    scheme = scheme.lower()
-    if not found or scheme not in {b"http", b"https"}:
-        raise BadRequest("the request target is neither a path nor an http URL (RFC 9112 §3.2)")
-    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
-    authority, path = rest[:cut], rest[cut:]
-    if HOST.fullmatch(authority) is None:
-        raise BadRequest("the authority of the request target is empty, malformed or holds userinfo (RFC 9110 §4.2)")
-    if not path.startswith(b"/"):
-        path = b"*" if method == b"OPTIONS" and not path else b"/" + path
-    return path, authority, scheme.decode()
 
 
 def _expectation(value: bytes) -> bool:
