@@ -13,7 +13,7 @@
         ├── NoHealthyEndpoint 503 UH
         ├── UpstreamOverflow 503 UO
         ├── DnsFailed 502 UF
-        ├── ConnectFailed 502 UF / ConnectTimeout 504 UF
+        ├── ConnectFailed 502 UF / TlsFailed 502 UF / ConnectTimeout 504 UF
         ├── UpstreamReset 502 UC    the connection ended before a whole response came
         ├── UpstreamProtocol 502 UPE the response breaks a rule
         └── UpstreamTimeout 504 UT
@@ -37,7 +37,7 @@ class ConfigError(Exception):
 
 
 class StartError(Exception):
-    """The sidecar cannot start though its configuration is right: port in use, no permission; the text says what to do."""
+    """The sidecar cannot start though its configuration is right (port in use …); the text says what to do."""
 
 
 class ProxyError(Exception):

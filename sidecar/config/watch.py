@@ -22,16 +22,18 @@ async def follow(
     current: Config,
     apply: Callable[[Config], None],
     *,
+    refused: Callable[[], None] = lambda: None,
     reload_now: asyncio.Event | None = None,
     interval: float = 0.5,
 ) -> None:
     """Until cancelled, call `apply` with each new configuration in the file at `path`, read every `interval` seconds.
 
-    `apply` may refuse one by raising ConfigError; it must not have changed anything then. Setting `reload_now` (SIGHUP)
+    `apply` may refuse one by raising ConfigError; it must not have changed anything then. `refused` is told of each
+    that is, whoever refused it. Setting `reload_now` (SIGHUP)
     reads at once and applies the file even if nothing in it has changed, for the files that it names may have.
     """
     asked = reload_now or asyncio.Event()
-    file = _File(path, current, apply)
+    file = _File(path, current, apply, refused)
     while True:
         forced = asked.is_set()
         asked.clear()
@@ -44,10 +46,13 @@ async def follow(
 class _File:
     """What was last seen in the file, and the configuration in force."""
 
-    def __init__(self, path: str, current: Config, apply: Callable[[Config], None]) -> None:
+    def __init__(
+        self, path: str, current: Config, apply: Callable[[Config], None], refused: Callable[[], None]
+    ) -> None:
         self._path = path
         self._current = current
         self._apply = apply
+        self._refused = refused
         self._seen: bytes | str = ""  # the content judged last, or why there was none
 
     def look(self, *, forced: bool) -> None:
@@ -59,7 +64,7 @@ class _File:
             return
         self._seen = seen
         if isinstance(seen, str):
-            _refuse(seen)
+            self._refuse(seen)
         else:
             self._judge(seen, forced=forced)
 
@@ -70,10 +75,10 @@ class _File:
                 return
             self._apply(config)
         except ConfigError as error:
-            _refuse(str(error) if error.file else f"{self._path}: {error}")
+            self._refuse(str(error) if error.file else f"{self._path}: {error}")
         else:
             self._current = config
 
-
-def _refuse(why: str) -> None:
-    _log.error("configuration refused, the old one stays: %s", why)
+    def _refuse(self, why: str) -> None:
+        _log.error("configuration refused, the old one stays: %s", why)
+        self._refused()

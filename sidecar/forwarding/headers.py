@@ -93,10 +93,8 @@ class HeaderRules:
                 chunked = True
             elif act is _Act.UPGRADE and upgraded:
                 kept.append(pair)
-        if nominated - HOP_BY_HOP:
-            kept[:] = [
-                pair for pair in kept if pair[0].lower() not in nominated or pair[0].lower() == b"content-length"
-            ]
+        if gone := nominated - _JUDGED_DOWN:
+            kept[:] = [pair for pair in kept if pair[0].lower() not in gone]
         if upgraded:
             kept.append((b"Connection", b"Upgrade"))
         return kept, length, chunked
@@ -218,3 +216,4 @@ _RESPONSE_ACTS = {
     b"keep-alive": _Act.DROP,
     b"proxy-connection": _Act.DROP,
 }
+_JUDGED_DOWN = frozenset(_RESPONSE_ACTS)  # what a nomination does not change

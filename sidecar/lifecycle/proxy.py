@@ -78,7 +78,11 @@ class Proxy:
                 ]
                 if self._config_path is not None:
                     follow = watch.follow(
-                        self._config_path, self.config, partial(self._apply, assembler), reload_now=self.reload
+                        self._config_path,
+                        self.config,
+                        partial(self._apply, assembler),
+                        refused=partial(self.telemetry.metrics.reloaded, ok=False),
+                        reload_now=self.reload,
                     )
                     keepers.append(tasks.create_task(follow, name="configuration"))
                 try:
@@ -151,14 +155,10 @@ class Proxy:
 
     def _apply(self, assembler: Assembler, new: config.Config) -> None:
         """Take a new configuration whole, or raise ConfigError and change nothing."""
-        try:
-            _same_sockets(self.config, new)
-            for at, spec in enumerate(new.clusters):
-                pool_factory(spec, f"$.clusters[{at}]")
-            current = assembler.assemble(new)
-        except ConfigError:
-            self.telemetry.metrics.reloaded(ok=False)
-            raise
+        _same_sockets(self.config, new)
+        for at, spec in enumerate(new.clusters):
+            pool_factory(spec, f"$.clusters[{at}]")
+        current = assembler.assemble(new)
         self.clusters.reconcile(new.clusters)
         self.config, self.current = new, current
         for listener in self.listeners:
@@ -196,10 +196,10 @@ def announce(addresses: list[str]) -> None:
 
 def _same_sockets(old: config.Config, new: config.Config) -> None:
     """Listeners are never rebuilt by a reload."""
-    before = [(spec.name, spec.address, spec.mode) for spec in old.listeners]
-    after = [(spec.name, spec.address, spec.mode) for spec in new.listeners]
+    before = [(spec.name, spec.address, spec.mode, spec.engine) for spec in old.listeners]
+    after = [(spec.name, spec.address, spec.mode, spec.engine) for spec in new.listeners]
     if before != after:
-        raise ConfigError("$.listeners", "names, addresses and modes change with a restart only")
+        raise ConfigError("$.listeners", "names, addresses, modes and engines change with a restart only")
     if old.admin != new.admin:
         raise ConfigError("$.admin", "changes with a restart only")
     if old.access_log != new.access_log:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from sidecar.config.model import Config
-from sidecar.errors import StartError
+from sidecar.errors import ConfigError, StartError
 from sidecar.lifecycle.proxy import Proxy, announce
 
 _MALLOC = ((-3, 128 << 20), (-1, 128 << 20), (-2, 16 << 20))  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
@@ -22,8 +22,8 @@ def serve(whole: Config, *, config_path: str | None, environ: Mapping[str, str])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(whole, config_path, environ))
-    except* StartError as group:
-        raise StartError(str(_first(group))) from None
+    except* (ConfigError, StartError) as group:
+        raise _first(group) from None
     return 0
 
 

@@ -65,8 +65,8 @@ class ResponseParser:
             self.persistent = False
 
     def on_status(self, reason: bytes) -> None:
-        """Keep the reason phrase."""
-        self._reason = reason
+        """Keep the reason phrase, which comes in pieces where the network cut it."""
+        self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect header lines, and after the body trailer lines."""

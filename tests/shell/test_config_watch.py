@@ -176,7 +176,7 @@ async def test_what_was_refused_is_not_said_again_until_the_content_changes(tmp_
     path = tmp_path / "sidecar.yaml"
     path.write_text(text(1))
     followed = Followed(path)
-    file = _File(str(path), load(path), followed.apply)
+    file = _File(str(path), load(path), followed.apply, lambda: None)
     for broken in ("listeners: []\n", "listeners: [\n"):
         path.write_text(broken)
         for _ in range(3):

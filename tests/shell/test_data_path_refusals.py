@@ -24,8 +24,12 @@ MALFORMED = {
     "no Host": b"GET / HTTP/1.1\r\n\r\n",
     "two Hosts": b"GET / HTTP/1.1\r\n" + HOST + b"Host: other\r\n\r\n",
     "the same Host twice": b"GET / HTTP/1.1\r\n" + HOST * 2 + b"\r\n",
-    "length and chunks": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunks and length": b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "length and chunks": b"POST / HTTP/1.1\r\n"
+    + HOST
+    + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and length": b"POST / HTTP/1.1\r\n"
+    + HOST
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     "two lengths": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     "the same length twice": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
     "length list": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5, 5\r\n\r\nhello",
@@ -124,7 +128,9 @@ async def test_pipelined_request_behind_a_malformed_one_is_not_served() -> None:
     ],
     ids=["field bytes", "field count", "target", "length", "chunks"],
 )
-async def test_limits_are_answered_with_their_status(limits: dict[str, int], request_: bytes, statuses: set[int]) -> None:
+async def test_limits_are_answered_with_their_status(
+    limits: dict[str, int], request_: bytes, statuses: set[int]
+) -> None:
     config = {"limits": limits}
     async with Origin() as origin, running_proxy(reverse(origin.address, listener=config)) as proxy:
         async with client(proxy.address) as one:

@@ -1,0 +1,294 @@
+"""Plays wire cases: a raw client, a proxy (in this process or another), a raw origin that records every byte.
+
+Requests whose path begins with `/aux` are the stage's own; every other byte that reaches the origin is the case's.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.client import Client, client
+from tests.support.corpus import Case, pattern, plain, request_length, wire
+
+WITHIN = 5.0
+AUX = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\naux"
+MAX_PIECES = 1_200  # a longer text is sent in pieces of a few bytes
+
+
+def config(origin: str) -> dict[str, Any]:
+    """The proxy's configuration: one listener for each kind of case."""
+    routes = [{"rules": [{"backendRefs": [{"name": "app"}]}]}]
+    limits = {"max_header_bytes": 1000, "max_header_count": 10, "max_target_bytes": 500, "max_body_bytes": 10}
+    free = {"engine": "native", "address": "127.0.0.1:0"}
+    listeners = [
+        {"name": "in", "routes": routes, **free},
+        {"name": "limited", "routes": routes, "limits": limits, **free},
+        {"name": "untrusted", "routes": routes, "trusted_proxies": [], **free},
+        {"name": "out", "mode": "forward", **free},
+    ]
+    return {
+        "listeners": listeners,
+        "clusters": [{"name": "app", "static": {"endpoints": [origin]}}],
+        "admin": {"address": None},
+        "drain": {"timeout": "2s"},
+    }
+
+
+LISTENERS = ("in", "limited", "untrusted", "out")
+
+
+class _Upstream(asyncio.Protocol):
+    """One connection at the origin."""
+
+    def __init__(self, stage: "Stage") -> None:
+        self.stage = stage
+        self.data = b""
+        self.lost = False
+        self.ended = False
+        self.answered = False
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # asyncio hands a Transport to a stream protocol
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        while self.data.partition(b" ")[2].startswith((b"/aux", b"http://aux")):
+            length = request_length(self.data)
+            if length is None:
+                break
+            self.data = self.data[length:]
+            self.transport.write(AUX)
+        if self.data and not self.data.partition(b" ")[2][:4] == b"/aux":
+            self.stage.arrived(self)
+        self.stage.changed.set()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self.stage.changed.set()
+        return self.stage.tunnelled
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.lost = True
+        self.stage.changed.set()
+
+
+class Stage:
+    """`async with` it; `at(addresses)` tells where the proxy listens; `play` a case."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.addresses: dict[str, str] = {}
+        self.changed = asyncio.Event()
+        self.connections: list[_Upstream] = []
+        self.case: Case | None = None
+        self.run = "whole"
+        self.used: list[_Upstream] = []  # by the case
+        self._server: asyncio.Server | None = None
+        self._sending: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Stage":
+        self._server = await asyncio.get_running_loop().create_server(self._connected, "127.0.0.1", 0)
+        self.address = "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in self.connections:
+            connection.transport.abort()
+
+    @property
+    def tunnelled(self) -> bool:
+        return self.case is not None and bool(self.case.steps)
+
+    def at(self, addresses: list[str]) -> None:
+        self.addresses = dict(zip(LISTENERS, addresses, strict=True))
+
+    def arrived(self, connection: _Upstream) -> None:
+        """Bytes of the case are here: answer them when it is time."""
+        case = self.case
+        assert case is not None, f"bytes after their case: {connection.data!r}"
+        if connection not in self.used:
+            self.used.append(connection)
+        ready = b"\r\n\r\n" in connection.data if case.origin_at == "head" else request_length(connection.data)
+        if case.steps or not ready or connection.answered:
+            return
+        connection.answered = True
+        self._sending.append(asyncio.get_running_loop().create_task(self._answer(connection, case), name="origin"))
+
+    async def play(self, case: Case, run: str) -> None:
+        """Play one case in one way; raises AssertionError where what is seen is not what must be."""
+        self.case, self.run, self.used, self._sending = case, run, [], []
+        for connection in self.connections:
+            connection.answered = False
+            connection.data = b""
+        self.connections = [connection for connection in self.connections if not connection.lost]
+        try:
+            async with asyncio.timeout(WITHIN):
+                async with client(self.addresses[case.listener]) as one:
+                    if run == "behind":
+                        await self._behind(case, one)
+                    elif case.steps:
+                        await self._steps(case, one)
+                    else:
+                        await self._single(case, one, wire(case.send, self.address))
+                await self._barrier(case)
+        except TimeoutError:
+            seen = b"".join(connection.data for connection in self.used)
+            raise AssertionError(f"hangs; client saw {bytes(one.received)!r}, upstream saw {seen!r}") from None
+        finally:
+            for task in self._sending:
+                task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
+            self.case = None
+
+    async def _behind(self, case: Case, one: Client) -> None:
+        first = self._aux(case, "behind")
+        if case.steps:
+            await one.send(first)
+            assert (await one.response()).body == b"aux"
+            await self._steps(case, one)
+            return
+        one._writer.write(first + wire(case.send, self.address))
+        assert (await one.response()).body == b"aux"
+        await self._single(case, one, b"")
+
+    async def _single(self, case: Case, one: Client, data: bytes) -> None:
+        await self._send(one._writer.transport, data)
+        begin = one.position
+        await self._read(case, one)
+        self._judge_client(case, bytes(one.received[begin : one.position]))
+        if case.connection == "keep":
+            assert (await one.ask(self._aux(case, "after"))).body == b"aux"
+        else:
+            assert await one.ended_whole()
+
+    async def _read(self, case: Case, one: Client) -> None:
+        if case.connection == "cut":
+            await one.end()
+            return
+        while True:
+            answer = await one.response(method=case.method)
+            if answer.status >= 200:
+                return
+
+    async def _steps(self, case: Case, one: Client) -> None:
+        for step in case.steps:
+            ((verb, text),) = step.items()
+            if verb == "send":
+                await self._send(one._writer.transport, wire(text, self.address))
+            elif verb == "answer":
+                await self._send(self.used[-1].transport, wire(text, self.address))
+            elif verb == "client":
+                await self._expect_client(one, wire(text, self.address))
+            elif verb == "upstream":
+                await self._expect_upstream(wire(text, self.address))
+            else:
+                await self._ends(verb, text, one)
+
+    async def _ends(self, verb: str, who: str, one: Client) -> None:
+        if verb == "half_close":
+            one.half_close() if who == "client" else self.used[-1].transport.write_eof()
+        elif verb == "close":
+            one.close() if who == "client" else self.used[-1].transport.close()
+        elif verb == "ended" and who == "client":
+            assert await one.ended_whole()
+        elif verb == "ended":
+            await self._until(lambda: self.used[-1].ended or self.used[-1].lost)
+            assert self.used[-1].data == b"", self.used[-1].data
+        else:
+            raise AssertionError(f"no such step: {verb}")
+
+    async def _expect_client(self, one: Client, expected: bytes) -> None:
+        """Exactly these bytes, with holes within the first line end that fits."""
+        wanted = pattern(expected)
+        while not (found := wanted.match(one.received, one.position)):
+            await one._more()
+        one.position = found.end()
+
+    async def _expect_upstream(self, expected: bytes) -> None:
+        wanted = pattern(expected)
+        await self._until(lambda: self.used and wanted.match(self.used[-1].data))
+        found = wanted.match(self.used[-1].data)
+        assert found is not None
+        self.used[-1].data = self.used[-1].data[found.end() :]
+
+    def _judge_client(self, case: Case, seen: bytes) -> None:
+        if isinstance(case.client, int):
+            _judge_own(case, seen)
+        elif case.client is not None:
+            expected = plain(wire(case.client, self.address))
+            assert pattern(expected).fullmatch(plain(seen)), f"client saw {plain(seen)!r}, not {expected!r}"
+
+    async def _barrier(self, case: Case) -> None:
+        """What was on its way to the origin is there once an answer to something later has come."""
+        drop = case.pool == "drop" or case.upstream == "unfinished" or bool(case.steps)
+        if drop:
+            await self._until(lambda: all(connection.lost or connection.ended for connection in self.used))
+        async with client(self.addresses["in"]) as other:
+            assert (await other.ask(self._aux(case, "barrier", "in"))).body == b"aux"
+        if case.pool == "keep":
+            assert not any(connection.lost for connection in self.used), "the upstream's connection was thrown away"
+        if case.steps:
+            return
+        seen = b"".join(connection.data for connection in self.used)
+        if case.upstream == "nothing":
+            assert seen == b"", f"upstream saw {seen!r}"
+        elif case.upstream == "unfinished":
+            assert request_length(seen) is None, f"upstream saw a whole request: {seen!r}"
+        elif case.upstream:
+            expected = plain(wire(case.upstream, self.address))
+            assert pattern(expected).fullmatch(plain(seen)), f"upstream saw {plain(seen)!r}, not {expected!r}"
+
+    def _aux(self, case: Case, word: str, listener: str = "") -> bytes:
+        base = f"http://{self.address}" if (listener or case.listener) == "out" else ""
+        return f"GET {base}/aux-{word} HTTP/1.1\r\nHost: aux\r\n\r\n".encode()
+
+    async def _answer(self, connection: _Upstream, case: Case) -> None:
+        await self._send(connection.transport, wire(case.origin, self.address))
+        if case.origin_end == "close":
+            connection.transport.close()
+        elif case.origin_end == "reset":
+            connection.transport.abort()
+
+    async def _send(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        """In one piece, or in single bytes, each of which the other side has the time to read."""
+        if self.run != "split":
+            transport.write(data)
+            return
+        step = max(1, len(data) // MAX_PIECES)
+        for at in range(0, len(data), step):
+            if transport.is_closing():
+                return
+            transport.write(data[at : at + step])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async def _until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    def _connected(self) -> _Upstream:
+        connection = _Upstream(self)
+        self.connections.append(connection)
+        return connection
+
+
+def _judge_own(case: Case, seen: bytes) -> None:
+    """An answer of the proxy's own: its cause in Proxy-Status, its length, and whether it closes."""
+    head, _, body = seen.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % case.client), f"client saw {seen!r}"
+    lines = head.split(b"\r\n")
+    error = case.error or ("http_request_error" if int(case.client or 0) < 500 else "http_protocol_error")
+    status = next((line for line in lines if line.startswith(b"Proxy-Status: ")), b"")
+    assert status.startswith(b'Proxy-Status: sidecar; error=%b; details="' % error.encode()), seen
+    assert case.says.encode() in body, f"{case.says!r} is not said in {seen!r}"
+    assert (b"Connection: close" in lines) == (case.connection == "close"), seen
+    if case.method != "HEAD":
+        assert b"Content-Length: %d" % len(body) in lines, seen
+        assert body.startswith(b"%d " % case.client), seen
+
+
