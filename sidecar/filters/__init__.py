@@ -3,12 +3,10 @@
 A filter knows no other filter; what it needs from outside comes in the context. `docs/filters.md` is for their authors.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import assert_never
 
 from sidecar.config.model import (
-    BackendRef,
     FilterSpec,
     PythonFilterFilter,
     RequestHeaderModifierFilter,
@@ -17,24 +15,15 @@ from sidecar.config.model import (
     ResponseHeaderModifierFilter,
     UrlRewriteFilter,
 )
+from sidecar.filters.context import FilterContext, Keeper
 from sidecar.filters.header_modifier import request_header_modifier, response_header_modifier
 from sidecar.filters.python import python_filter
-from sidecar.filters.python_code import Modules
 from sidecar.filters.request_mirror import request_mirror
 from sidecar.filters.request_redirect import request_redirect
 from sidecar.filters.url_rewrite import url_rewrite
 from sidecar.model import Filter, Handler, Request, Response
 
-__all__ = ["FilterContext", "build", "chain"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilterContext:
-    """What filters need from outside. One for each configuration: Python modules are loaded once in it."""
-
-    mirror: Callable[[BackendRef, Request], None]  # sends a copy, owns it, and returns at once; may raise ProxyError
-    config_folder: str = "."  # relative folders of Python filters start here
-    modules: Modules = field(default_factory=Modules)
+__all__ = ["FilterContext", "Keeper", "build", "chain"]
 
 
 def build(spec: FilterSpec, context: FilterContext, path: str) -> Filter:

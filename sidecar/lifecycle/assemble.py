@@ -5,13 +5,14 @@ Built anew at each reload and swapped in one assignment: a request sees one conf
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sidecar.clusters.cluster import Cluster
 from sidecar.clusters.registry import Clusters
 from sidecar.config import model as config
 from sidecar.errors import BadBackend, BadRequest, NoRoute, ProxyError
-from sidecar.filters import FilterContext, build, chain
+from sidecar.filters import FilterContext, Keeper, build, chain
 from sidecar.forwarding.engine import Forwarder, Policy
 from sidecar.forwarding.on_demand import OnDemand
 from sidecar.forwarding.retry import RetryPolicy
@@ -52,12 +53,16 @@ class Assembler:
     forwarder: Forwarder
     tasks: asyncio.TaskGroup
     first_list_timeout: float
+    count: Callable[[str, str], None]
+    keeper: Keeper
     config_folder: str = "."
     mirrored: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def assemble(self, whole: config.Config) -> dict[str, Assembled]:
         """The handlers of all listeners by name; raises ConfigError, and nothing has changed then."""
-        context = FilterContext(mirror=self.mirror, config_folder=self.config_folder)
+        context = FilterContext(
+            mirror=self.mirror, count=self.count, keeper=self.keeper, config_folder=self.config_folder
+        )
         return {
             spec.name: self._listener(spec, f"$.listeners[{at}]", context) for at, spec in enumerate(whole.listeners)
         }

@@ -23,6 +23,7 @@ from sidecar.config import model as config
 from sidecar.config import watch
 from sidecar.discovery.discovery import Discovery
 from sidecar.errors import ConfigError
+from sidecar.filters import Keeper
 from sidecar.forwarding.attempt import Attempts
 from sidecar.forwarding.engine import Forwarder
 from sidecar.forwarding.headers import HeaderRules
@@ -89,6 +90,7 @@ class Proxy:
                     await self._live(ready)
                 finally:
                     self.phase = "stopped"
+                    await assembler.keeper.aclose()
                     self.clusters.close()
                     for task in (*keepers, *assembler.mirrored):
                         task.cancel()
@@ -110,9 +112,12 @@ class Proxy:
             Forwarder(attempts),
             tasks,
             self.config.kubernetes.first_list_timeout,
+            self.telemetry.metrics.filtered,
+            Keeper(tasks),
             str(Path(self._config_path).parent) if self._config_path else ".",
         )
         self.current = assembler.assemble(self.config)
+        assembler.keeper.sweep()
         self.clusters.reconcile(self.config.clusters)
         self.telemetry.metrics.gauges(lambda: self._gauges(discovery))
         for spec in self.config.listeners:
@@ -161,6 +166,7 @@ class Proxy:
         current = assembler.assemble(new)
         self.clusters.reconcile(new.clusters)
         self.config, self.current = new, current
+        assembler.keeper.sweep()
         for listener in self.listeners:
             listener.reconfigure(current[listener.name].spec)
         self.telemetry.metrics.reloaded(ok=True)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ def serve(whole: Config, *, config_path: str | None, environ: Mapping[str, str])
     """Run until SIGTERM or SIGINT, then drain; returns the exit code. Raises ConfigError and StartError."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     _tune_malloc()
+    _raise_descriptor_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(whole, config_path, environ))
@@ -52,6 +54,14 @@ def _tune_malloc() -> None:
         libc = ctypes.CDLL("libc.so.6")
         for parameter, value in _MALLOC:
             libc.mallopt(parameter, value)
+
+
+def _raise_descriptor_limit() -> None:
+    """Take the descriptors that the hard limit grants, as Go does: the soft limit is for programs that use select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,25 +1,21 @@
 """One listening socket with its front: bind, begin to drain, drain, close."""
 
-import asyncio
 import random
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Self
 
 from sidecar.config.address import parse_address
 from sidecar.config.model import Listener as ListenerSpec
 from sidecar.errors import StartError
+from sidecar.listener.accept import Acceptor
 from sidecar.listener.front import AiohttpFront
 from sidecar.listener.http1.front import NativeFront
 from sidecar.listener.peers import Networks
 from sidecar.listener.service import Service
 from sidecar.model import Address, Handler
 from sidecar.telemetry.telemetry import Telemetry
-
-BACKLOG = 1024
 
 
 class Listener:
@@ -34,7 +30,7 @@ class Listener:
         via = f"{spec.name}.{rng.getrandbits(32):08x}".encode("latin-1", "replace")
         self._service = Service(spec, handler, telemetry, trusted=_networks(spec), via=via)
         self._front: AiohttpFront | NativeFront | None = None
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
 
     @property
     def connections(self) -> int:
@@ -45,14 +41,15 @@ class Listener:
         spec = self._service.spec
         self._front = NativeFront(self._service) if spec.engine == "native" else AiohttpFront(self._service)
         try:
-            self._server = await self._listen(self._front)
+            self._acceptor = await self._listen(self._front)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StartError(f"cannot listen on {spec.address} ({reason}): free it, or change the address") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._stop_accepting()
+        if self._acceptor is not None:
+            await self._acceptor.aclose()
         if self._front is not None:
             await self._front.aclose()
 
@@ -68,37 +65,26 @@ class Listener:
 
     async def drain(self, within: float) -> None:
         """Stop accepting, let requests finish for `within` seconds, then cut."""
-        self._stop_accepting()
+        if self._acceptor is not None:
+            self._acceptor.stop()
         if self._front is not None:
             self._front.close_idle()
             await self._service.idle(within)
             await self._front.aclose()
 
-    async def _listen(self, front: AiohttpFront | NativeFront) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
+    async def _listen(self, front: AiohttpFront | NativeFront) -> Acceptor:
+        acceptor = Acceptor(front)
         path = self._address.unix_path
         if path is not None:
-            _unlink_socket(path)
-            return await loop.create_unix_server(front, path, backlog=BACKLOG)
-        server = await loop.create_server(front, self._address.host or None, self._address.port, backlog=BACKLOG)
-        self.bound = _bound(server.sockets[0], self._address)
-        return server
-
-    def _stop_accepting(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+            await acceptor.listen_unix(path)
+        else:
+            sockets = await acceptor.listen(self._address.host or None, self._address.port)
+            self.bound = _bound(sockets[0], self._address)
+        return acceptor
 
 
 def _networks(spec: ListenerSpec) -> Networks:
     return [ip_network(text) for text in spec.trusted_proxies]
-
-
-def _unlink_socket(path: str) -> None:
-    """A socket file left by a process that is gone would keep its name taken for ever."""
-    with suppress(FileNotFoundError):
-        if Path(path).is_socket():
-            Path(path).unlink()
 
 
 def _bound(listening: socket.socket, wanted: Address) -> str:

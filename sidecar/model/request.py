@@ -27,7 +27,7 @@ class Request:
 
     __slots__ = (
         "attempts", "authority", "body", "cluster", "deadline", "headers", "interim", "length", "listener", "method",
-        "origin", "peer", "prefix", "received_ns", "route", "scheme", "started", "target", "trace", "trailers",
+        "notes", "origin", "peer", "prefix", "received_ns", "route", "scheme", "started", "target", "trace", "trailers",
         "upgrade", "version",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class Request:
         self.prefix = b""  # the path prefix that the rule matched, for URLRewrite
         self.cluster = ""  # name of the cluster chosen
         self.attempts: list[Attempt] = []
+        self.notes: dict[str, str | int] | None = None  # what filters tell the span, by attribute name
 
     @property
     def trusted(self) -> bool:

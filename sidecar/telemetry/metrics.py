@@ -62,6 +62,7 @@ class Metrics:
 
         self._retries = counter("sidecar_retries_total", "Attempts after the first.", "cluster", "reason")
         self._ejections = counter("sidecar_ejections_total", "Endpoints taken out for a while.", "cluster", "reason")
+        self._filtered = counter("sidecar_filter_outcomes_total", "What filters decided.", "filter", "outcome")
         self._relists = counter(
             "sidecar_discovery_relists_total", "Lists that replaced a watch.", "namespace", "reason"
         )
@@ -102,6 +103,10 @@ class Metrics:
     def ejected(self, cluster: str, reason: str) -> None:
         """An endpoint was taken out."""
         self._child(self._ejections, cluster, reason).inc()
+
+    def filtered(self, kind: str, outcome: str) -> None:
+        """A filter decided something; both words come from short lists."""
+        self._child(self._filtered, kind, outcome).inc()
 
     def relisted(self, namespace: str, reason: str) -> None:
         """A watch had to list anew."""

@@ -128,6 +128,8 @@ class Recorder:
         ]
         if peer.port:
             own.append(("network.peer.port", peer.port))
+        if request.notes:
+            own += [(name, clean(value) if isinstance(value, str) else value) for name, value in request.notes.items()]
         if agent is not kept_agent:
             own.append(("user_agent.original", clean(agent.decode("utf-8", "backslashreplace"))))
         parent_id, link = identity.parent_id, identity.link

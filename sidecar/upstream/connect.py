@@ -4,13 +4,16 @@ New kinds of upstream go here; pooling, health and tracing stand above and know 
 """
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
 
 from sidecar.config.model import TlsSpec
-from sidecar.errors import ConfigError, ConnectFailed, ConnectTimeout, DnsFailed, TlsFailed
+from sidecar.errors import ConfigError, ConnectFailed, ConnectTimeout, DnsFailed, TlsFailed, UpstreamOverflow
 from sidecar.model import Address
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})  # of ours, not the endpoint's fault
 
 P = TypeVar("P", bound=asyncio.Protocol)
 Connect: TypeAlias = Callable[[Address, Callable[[], P]], Awaitable[P]]
@@ -40,7 +43,7 @@ class Dialer:
         self._server_name = server_name
 
     async def dial(self, address: Address, factory: Callable[[], P]) -> P:
-        """Connect within the connect timeout; raises ConnectFailed, ConnectTimeout, TlsFailed or DnsFailed."""
+        """Connect within the connect timeout; raises ConnectFailed and its kin, DnsFailed or UpstreamOverflow."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._open(address, factory)
@@ -49,6 +52,8 @@ class Dialer:
         except ssl.SSLError as error:
             raise TlsFailed(f"TLS with {address} failed: {_tls_reason(error)}") from error
         except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise UpstreamOverflow("no file descriptor is free for a connection") from error
             if error.__class__.__name__ == "gaierror":
                 raise DnsFailed(f"the name {address.host} does not resolve: {error.strerror}") from error
             raise ConnectFailed(f"connection to {address} failed: {_os_reason(error)}") from error

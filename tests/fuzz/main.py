@@ -7,7 +7,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["sidecar", "asyncio.streams"]):
-    from tests.fuzz import TARGETS
+    from tests.fuzz.targets import TARGETS
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.fuzz import TARGETS  # noqa: E402 - after the path is known
+from tests.fuzz.targets import TARGETS  # noqa: E402 - after the path is known
 
 PLACE = ROOT / ".fuzz"
 ONE_INPUT = 5  # seconds that one input may take
@@ -37,6 +37,7 @@ def _fuzz(name: str, seconds: int) -> bool:
     for at, seed in enumerate(TARGETS[name].SEEDS):
         (corpus / f"seed-{at}").write_bytes(seed)
     settings = [f"-max_total_time={seconds}", f"-timeout={ONE_INPUT}", f"-max_len={LARGEST}", "-print_final_stats=1"]
+    settings.append(f"-dict={Path(__file__).with_name('http.dict')}")
     command = [sys.executable, "-m", "tests.fuzz.main", name, *settings, f"-artifact_prefix={PLACE}/crash-{name}-"]
     done = subprocess.run(
         [*command, str(corpus)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False

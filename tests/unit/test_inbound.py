@@ -29,12 +29,15 @@ def built(method: str, target: str, *, limit: int | None = None, content: Stream
         max_body=limit,
         started=1.0,
         received_ns=2,
+        named_ports=False,
     )
 
 
 def reader() -> StreamReader:
     loop = asyncio.get_running_loop()
-    return StreamReader(BaseProtocol(loop), 65_536, loop=loop)
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    return StreamReader(protocol, 65_536, loop=loop)
 
 
 # --- targets --------------------------------------------------------------------------------------------------------

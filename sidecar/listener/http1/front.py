@@ -37,7 +37,7 @@ class NativeFront:
         first = buffer.find(b"\n")
         if first >= 0 and buffer[first - 1 : first] != b"\r":
             raise BadRequest("a bare LF in the request line (RFC 9112 §2.2)")
-        if first < 0 and len(buffer) > self.parser.limits.target + 1:  # its CR may be here already
+        if (first if first >= 0 else len(buffer)) > self.parser.limits.target + 1:  # its CR may be here already
             raise BadRequest(f"a request line over {self.parser.limits.target} bytes", 414)
         if len(buffer) > MAX_HEAD + 3:  # its end may be here in part
             raise BadRequest(f"a request head over {MAX_HEAD} bytes", 431)

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what reads peers' bytes: each target has SEEDS and `check`, which raises where a law fails."""
+"""The fuzz targets: each has SEEDS, and `check`, which raises where a law fails."""
 
 from types import ModuleType
 
