@@ -215,5 +215,6 @@ _RESPONSE_ACTS = {
     b"upgrade": _Act.UPGRADE,
     b"keep-alive": _Act.DROP,
     b"proxy-connection": _Act.DROP,
+    b"te": _Act.DROP,
 }
 _JUDGED_DOWN = frozenset(_RESPONSE_ACTS)  # what a nomination does not change

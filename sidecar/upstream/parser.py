@@ -12,10 +12,11 @@ from sidecar.errors import ProxyError, UpstreamProtocol
 from sidecar.model import RawHeaders
 from sidecar.upstream.exchange import Exchange
 
-MAX_HEAD = 131_072  # bytes of one response head
+MAX_HEAD = 131_072  # bytes of one response head, and of what comes without a body byte: trailers, chunk extensions
 MAX_FIELDS = 256  # header lines, and trailer lines
 MAX_INTERIM = 64  # 1xx responses before the final one
 _VERSIONS = frozenset({"1.1", "1.0"})  # llhttp takes 0.9 and 2.0 too
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 §4; llhttp takes any byte but CR and LF
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*\"?(\d{1,6})")
 
 
@@ -29,21 +30,22 @@ class ResponseParser:
         self._parser = httptools.HttpResponseParser(self)
         self._fields: RawHeaders = []
         self._reason = b""
-        self._head_bytes = 0
+        self._bare_bytes = 0  # since the last byte of a body
         self._interims = 0
         self._is_interim = False
 
     def expect(self, exchange: Exchange) -> None:
         """The next bytes answer this one."""
         self._exchange = exchange
-        self._head_bytes = self._interims = 0
+        self._bare_bytes = self._interims = 0
 
     def untouched(self, exchange: Exchange) -> bool:
         """Whether no byte of a response to this exchange has been seen."""
-        return not (exchange.status or self._head_bytes or self._fields)
+        return not (exchange.status or self._bare_bytes or self._fields)
 
     def feed(self, exchange: Exchange, data: bytes) -> None:
         """Parse; raises ProxyError for what breaks a rule, and nothing can be read after that."""
+        self._bare_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as switch:
@@ -54,10 +56,9 @@ class ResponseParser:
             if isinstance(cause, ProxyError):
                 raise cause from None
             raise UpstreamProtocol(f"malformed response: {cause}") from None
-        if not exchange.status:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                raise UpstreamProtocol(f"response head over {MAX_HEAD} bytes")
+        if self._bare_bytes > MAX_HEAD and not exchange.complete and not exchange.upgraded:
+            what = "trailers or chunk extensions" if exchange.status else "response head"
+            raise UpstreamProtocol(f"{what} over {MAX_HEAD} bytes")
 
     def on_message_begin(self) -> None:
         """A second response to one request cannot be trusted, nor what follows it."""
@@ -88,6 +89,10 @@ class ResponseParser:
         status = self._parser.get_status_code()
         fields, self._fields = self._fields, []
         reason, self._reason = self._reason, b""
+        if _REASON.fullmatch(reason) is None:
+            raise UpstreamProtocol("control bytes in the reason phrase (RFC 9112 §4)")
+        if status < 100:  # its body would run into that of the final response
+            raise UpstreamProtocol(f"response of status {status} (RFC 9110 §15)")
         if status < 200 and status != 101:
             self._pass_interim(exchange, status, reason, fields)
             return
@@ -107,6 +112,7 @@ class ResponseParser:
         """Hand body bytes to the reader."""
         exchange = self._exchange
         if exchange is not None and not exchange.complete:
+            self._bare_bytes = 0
             exchange.feed(data)
         else:
             self.persistent = False
@@ -126,6 +132,8 @@ class ResponseParser:
         self._interims += 1
         if self._interims > MAX_INTERIM:
             raise UpstreamProtocol(f"more than {MAX_INTERIM} interim responses")
+        if any(_frames_body(name.lower(), value) for name, value in fields):
+            raise UpstreamProtocol(f"interim response {status} with a body (RFC 9112 §6.3)")
         if exchange.interim is not None:
             exchange.interim(status, reason, fields)
 
@@ -133,3 +141,8 @@ class ResponseParser:
         """The parser, which waits for the body of a response to HEAD, cannot say: RFC 9112 §9.3 does."""
         closes = any(name.lower() == b"connection" and b"close" in value.lower() for name, value in fields)
         return self._parser.get_http_version() == "1.1" and not closes
+
+
+def _frames_body(name: bytes, value: bytes) -> bool:
+    """Whether llhttp would look for a body: it does behind any interim response but 100, and takes the next head for it."""
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0") != b"")

@@ -82,7 +82,7 @@ def test_target_that_names_nothing_is_refused(method: str, target: str) -> None:
     assert refused.value.status == 400
 
 
-@pytest.mark.parametrize("host", ["a b", "a/b", "a@b", "a,b", "[::1", "\udce4"])
+@pytest.mark.parametrize("host", ["a b", "a/b", "a@b", "a,b", "[::1", "ä"])
 def test_host_that_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(BadRequest):
         built("GET", "/", Host=host)

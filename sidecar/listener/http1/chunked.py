@@ -6,9 +6,11 @@ from sidecar.errors import BadRequest
 from sidecar.listener.http1.head import parse_fields
 
 MAX_SIZE_LINE = 4_096  # bytes of a size with its extensions
+MAX_EXCESS = 16_384  # bytes of size lines beyond what the data is worth: extensions, sizes of tiny chunks
 MAX_TRAILERS = 16_384  # bytes of all trailer lines
 MAX_TRAILER_COUNT = 64
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_STRAY = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 # What frames, routes or authenticates a message may not come behind it (RFC 9110 §6.5.1).
 FORBIDDEN_TRAILERS = frozenset(
     {
@@ -23,13 +25,14 @@ FORBIDDEN_TRAILERS = frozenset(
 class ChunkedDecoder:
     """Feed it bytes, take data; when `done`, `trailers` and `rest` (bytes behind the body) are there."""
 
-    __slots__ = ("_held", "_left", "_state", "done", "rest", "trailers")
+    __slots__ = ("_excess", "_held", "_left", "_state", "done", "rest", "trailers")
 
     def __init__(self) -> None:
         self.done = False
         self.trailers: list[tuple[bytes, bytes]] = []
         self.rest = b""
         self._held = b""  # an unfinished line
+        self._excess = 0
         self._left = 0  # bytes of the chunk still to come
         self._state = "size"
 
@@ -77,6 +80,9 @@ class ChunkedDecoder:
         if match is None or line[-2:] != b"\r\n":
             raise BadRequest("a malformed chunk size (RFC 9112 §7.1)")
         self._left = int(match[1], 16)
+        self._excess = max(0, self._excess + len(line) - 16 - 2 * self._left)
+        if self._excess > MAX_EXCESS:
+            raise BadRequest("more chunk extensions than data (RFC 9112 §7.1.1)")
         self._state = "data" if self._left else "trailers"
         return end + 1
 
@@ -89,6 +95,8 @@ class ChunkedDecoder:
         if end < 0 or end > MAX_TRAILERS:
             if len(block) > MAX_TRAILERS:
                 raise BadRequest(f"trailers over {MAX_TRAILERS} bytes", 431)
+            if _STRAY.search(block) is not None:
+                raise BadRequest("a bare CR or LF in a trailer line (RFC 9112 §2.2)")
             self._held = block
             return len(data)
         self._finish(block[: end + 2], block[end + 4 :])

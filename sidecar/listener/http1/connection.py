@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
                     self.awaits_nothing()
                     self._buffer = buffer[end + 4 :]
                     return self.front.parser.parse(buffer[: end + 2])
-                self.front.check_partial(buffer)
+                self.front.parser.check_partial(buffer, seen)
                 if self._waiting == "request":
                     self._wait_for("head", limits.header_timeout)
                 seen = len(buffer)

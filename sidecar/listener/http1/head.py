@@ -20,6 +20,7 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _KNOWN_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"})
 MAX_HEAD = 65_536  # bytes of a whole head
+_STRAY = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")  # a CR or an LF that is no part of a CRLF
 MAX_METHOD = 64  # bytes
 
 
@@ -84,19 +85,41 @@ class HeadParser:
     def parse(self, head: bytes) -> Head:
         """Parse a head that ends with the CRLF of its last line; raises BadRequest with the status that fits."""
         line, _, rest = head.partition(b"\r\n")
-        match = _LINE.fullmatch(line)
-        if match is None or len(line) > self.limits.target:
-            raise _bad_line(line, self.limits.target)
-        if match[3] != b"1" or match[4] not in b"01":
-            raise BadRequest(f"HTTP version {match[3].decode()}.{match[4].decode()} is not spoken here", 505)
+        match = self._line(line)
         if _FIELDS.fullmatch(rest) is None:
             raise _bad_fields(rest)
         pairs = _FIELD.findall(rest)
         if len(pairs) > self.limits.count or len(rest) > self.limits.line:
-            self._check_sizes(pairs)
+            self._check_sizes(rest)
         if b" \r\n" in rest or b"\t\r\n" in rest:
             pairs = [(name, value.rstrip(b" \t")) for name, value in pairs]
         return self._judge(match[1], match[2], int(match[4]), Headers(pairs))
+
+    def check_partial(self, buffer: bytes, seen: int) -> None:
+        """Refuse at once what can no longer become a head; `seen` bytes were looked at before. Raises BadRequest."""
+        if buffer[0] == 0x16:
+            raise BadRequest("TLS on a port that speaks plain HTTP")
+        first = buffer.find(b"\r\n")
+        stray = _STRAY.search(buffer, max(0, seen - 1))
+        if stray is not None:
+            where = "the request line" if first < 0 or stray.start() < first else "a header line"
+            raise BadRequest(f"a bare CR or LF in {where} (RFC 9112 §2.2)")
+        if first < 0 and len(buffer) > self.limits.target + 1:  # its CR may be here already
+            raise _long_line(self.limits.target)
+        if first >= 0 and first + 2 > seen:
+            self._line(buffer[:first])
+        if len(buffer) > MAX_HEAD + 3:  # its end may be here in part
+            raise BadRequest(f"a request head over {MAX_HEAD} bytes", 431)
+
+    def _line(self, line: bytes) -> re.Match[bytes]:
+        match = _LINE.fullmatch(line)
+        if match is None or len(line) > self.limits.target:
+            raise _bad_line(line, self.limits.target)
+        if match[3] != b"1" or match[4] not in b"01":
+            raise _bad_version(match[1], match[3] + b"." + match[4])
+        if match.end(1) > MAX_METHOD:
+            raise BadRequest(f"a method over {MAX_METHOD} bytes (RFC 9110 §9.1)", 501)
+        return match
 
     def _judge(self, method: bytes, target: bytes, minor: int, headers: Headers) -> Head:
         hosts: list[bytes] = []
@@ -149,10 +172,11 @@ class HeadParser:
             self._memo[name] = note
         return note
 
-    def _check_sizes(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        if len(pairs) > self.limits.count:
+    def _check_sizes(self, block: bytes) -> None:
+        lines = block.split(b"\r\n")
+        if len(lines) - 1 > self.limits.count:
             raise BadRequest(f"more than {self.limits.count} header lines", 431)
-        if any(len(name) + len(value) > self.limits.line for name, value in pairs):
+        if any(len(line) > self.limits.line for line in lines):
             raise BadRequest(f"a header line over {self.limits.line} bytes", 431)
 
 
@@ -190,12 +214,22 @@ def _expectation(value: bytes) -> bool:
     return True
 
 
+def _long_line(limit: int) -> BadRequest:
+    return BadRequest(f"a request line over {limit} bytes", 414)
+
+
+def _bad_version(method: bytes, version: bytes) -> BadRequest:
+    if (method, version) == (b"PRI", b"2.0"):
+        return BadRequest("HTTP/2 on a port that speaks HTTP/1.1 (RFC 9113 §3.4)", 505)
+    return BadRequest(f"HTTP version {version.decode()} is not spoken here", 505)
+
+
 def _bad_line(line: bytes, limit: int) -> BadRequest:
     """Say what is wrong with a request line."""
     if line[:1] == b"\x16":
         return BadRequest("TLS on a port that speaks plain HTTP")
     if len(line) > limit:
-        return BadRequest(f"a request line over {limit} bytes", 414)
+        return _long_line(limit)
     if b"\r" in line or b"\n" in line:
         return BadRequest("a bare CR or LF in the request line (RFC 9112 §2.2)")
     parts = line.split(b" ")
