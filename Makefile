@@ -1,11 +1,12 @@
 # `make demo` and `make test` set up all they need on a machine with Python >= 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PURE := sidecar/model.py,sidecar/routing/*,sidecar/forwarding/headers.py,sidecar/forwarding/retry.py,sidecar/clusters/balancer.py,sidecar/clusters/hashing.py,sidecar/clusters/outlier.py,sidecar/clusters/eligible.py,sidecar/clusters/limits.py,sidecar/discovery/slices.py,sidecar/discovery/hosts.py,sidecar/telemetry/propagation.py
+PURE := sidecar/filters/auth/api_keys.py,sidecar/filters/auth/challenge.py,sidecar/filters/auth/claims.py,sidecar/filters/auth/identity.py,sidecar/filters/auth/keys.py,sidecar/filters/auth/tokens.py,sidecar/filters/auth/users.py,sidecar/filters/auth/verified.py,sidecar/config/check_auth.py,sidecar/filters/vary.py,sidecar/filters/compress/eligibility.py,sidecar/filters/compress/meter.py,sidecar/filters/compress/negotiation.py,sidecar/filters/cors/origins.py,sidecar/filters/cors/policy.py,sidecar/model.py,sidecar/routing/*,sidecar/forwarding/headers.py,sidecar/forwarding/retry.py,sidecar/clusters/balancer.py,sidecar/clusters/hashing.py,sidecar/clusters/outlier.py,sidecar/clusters/eligible.py,sidecar/clusters/limits.py,sidecar/discovery/slices.py,sidecar/discovery/hosts.py,sidecar/telemetry/propagation.py
 
-.PHONY: help demo test soak check format test-apiserver test-jaeger kind requirements schema clean
+.PHONY: help demo test soak bench bench-profile check format test-apiserver test-jaeger kind requirements schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -38,6 +39,12 @@ test-apiserver: $(VENV)/.test  ## tests against a real kube-apiserver (KUBEBUILD
 test-jaeger: $(VENV)/.test  ## a trace read back from a real Jaeger (JAEGER: the command that runs it)
 	@$(BIN)/pytest -m "jaeger" -s tests
 
+bench: $(BENCH)/.ready  ## side by side with nginx, Envoy, Caddy and aiohttp: tables and a picture (QUICK=1: under three minutes)
+	@$(BENCH)/bin/python -m bench $(if $(QUICK),--quick)
+
+bench-profile: $(BENCH)/.ready  ## where a request's time goes, by room
+	@$(BENCH)/bin/python -m bench.profile
+
 kind:  ## with Docker: cluster, image, chart, sample app, one traced request
 	@deploy/kind/up.sh
 
@@ -48,7 +55,7 @@ schema: $(VENV)/.run  ## make docs/config.schema.json from the configuration mod
 	@$(BIN)/python -m sidecar.config.schema > docs/config.schema.json
 
 clean:  ## remove the virtual environment and all caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	@rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.13 ...")'
@@ -63,3 +70,10 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 
 $(VENV)/.check: requirements/check.txt $(VENV)/.test
 	@echo "installing what the checks need"; $(PIP) install --require-hashes -r requirements/check.txt && touch $@
+
+$(BENCH)/.ready: requirements/bench.txt requirements/build.txt pyproject.toml
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || bench/install-nginx
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.13 ...")'
+	@test -x $(BENCH)/bin/python || { echo "making $(BENCH)"; $(PYTHON) -m venv $(BENCH); }
+	@echo "installing the peers"; $(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/bench.txt -r requirements/build.txt
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable . && touch $@

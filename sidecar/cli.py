@@ -39,31 +39,36 @@ def main(argv: Sequence[str]) -> int:
         return 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one a command
     match options.command:
         case "proxy":
-            return _proxy(options.from_, options.to, options.admin)
+            return _proxy(options)
         case "run":
             return _serve_file(options.config)
         case "check":
             return _check(options.config)
         case "explain":
             return _explain(options)
+        case "inject":
+            return _inject(options.file, options.values, undo=options.uninject)
+        case "leave":
+            return _leave(options.admin)
         case _:
             return _demo(once=options.once)
 
 
-def _proxy(from_: str, to: list[str], admin: str | None) -> int:
+def _proxy(options: argparse.Namespace) -> int:
     from sidecar.config.load import from_command_line  # noqa: PLC0415 - see the module's docstring
     from sidecar.lifecycle import serve  # noqa: PLC0415
 
-    return serve(from_command_line(from_, to, admin), config_path=None, environ=os.environ)
+    config = from_command_line(options.from_, options.to, options.admin, compress=options.compress)
+    return serve(config, config_path=None, environ=os.environ)
 
 
 def _serve_file(path: str) -> int:
-    from sidecar.config.load import load  # noqa: PLC0415
+    from sidecar.config.pod import load  # noqa: PLC0415
 
-    config = load(path)  # before the heavy import: a mistake answers at once
+    config = load(path, os.environ)  # before the heavy import: a mistake answers at once
     from sidecar.lifecycle import serve  # noqa: PLC0415
 
     return serve(config, config_path=path, environ=os.environ)
@@ -89,6 +94,26 @@ def _explain(options: argparse.Namespace) -> int:
     except AdminError as error:
         return _fail(error, 1)
     print(text, end="")
+    return 0
+
+
+def _inject(file: str, values: list[str], *, undo: bool) -> int:
+    from sidecar.inject.command import inject  # noqa: PLC0415
+
+    result = inject(file, values, undo=undo)
+    print(result.text, end="")
+    for note in result.notes:
+        print(note, file=sys.stderr)
+    return 0
+
+
+def _leave(admin: str) -> int:
+    from sidecar.admin.client import AdminError, leave  # noqa: PLC0415
+
+    try:
+        leave(admin)
+    except AdminError as error:
+        return _fail(error, 1)
     return 0
 
 
@@ -137,6 +162,7 @@ def _parser() -> _Parser:
     proxy.add_argument("--from", dest="from_", metavar="ADDR", required=True, help="where to listen")
     proxy.add_argument("--to", metavar="ADDR", action="append", required=True, help="an upstream; may be repeated")
     proxy.add_argument("--admin", metavar="ADDR", help="where the admin page listens (default: nowhere)")
+    proxy.add_argument("--compress", action="store_true", help="compress responses for clients that take it")
 
     for name, text in (
         ("run", "serve what a configuration file says"),
@@ -154,4 +180,15 @@ def _parser() -> _Parser:
     explain.add_argument("--header", metavar="'K: V'", action="append", default=[], help="may be repeated")
     explain.add_argument("--listener", metavar="NAME", help="default: the first one that takes the request")
     explain.add_argument("--admin", metavar="ADDR", default=_ADMIN, help=f"its admin page (default: {_ADMIN})")
+    _pod_commands(commands)
     return parser
+
+
+def _pod_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    inject = commands.add_parser("inject", help="put the sidecar into the pods of Kubernetes manifests")
+    inject.add_argument("-f", "--file", metavar="FILE", default="-", help="YAML or JSON; `-`: standard input (default)")
+    inject.add_argument("--values", metavar="FILE", action="append", default=[], help="of the chart; may be repeated")
+    inject.add_argument("--uninject", action="store_true", help="take it out instead")
+
+    leave = commands.add_parser("leave", help="tell a running sidecar that its pod is going away")
+    leave.add_argument("--admin", metavar="ADDR", default=_ADMIN, help=f"its admin page (default: {_ADMIN})")

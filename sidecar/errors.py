@@ -6,6 +6,12 @@
     ├── NoRoute 404 NR              no rule takes the request
     ├── BadBackend 500 -            the rule names no usable backend
     ├── FilterFailed 500 -          a filter raised or answered nonsense
+    ├── Unauthorized 401 UAEX       no credentials, or none that hold
+    ├── Forbidden 403 UAEX          who calls is known and may not
+    ├── AuthUnavailable 503 UAEX    what decides on credentials cannot be asked
+    ├── NotAcceptable 406 -         no content coding that the client takes (filter Compress)
+    ├── FilterOverflow 503 UO       a filter holds as much as it may
+    ├── NotStored 504 -             the client wants a stored response only
     ├── RequestTimeout 504 UT       the route's `request` timeout ran out
     ├── TooManyConnections 503 UO   the listener holds as many as it may
     ├── Draining 503 -              the sidecar is going away
@@ -48,6 +54,7 @@ class ProxyError(Exception):
     proxy_error = "proxy_internal_error"
     error_type = "internal"
     close = False  # whether the downstream connection must end with the answer
+    headers: tuple[tuple[str, str], ...] = ()  # further fields of the answer
 
 
 class BadRequest(ProxyError):
@@ -94,6 +101,66 @@ class FilterFailed(ProxyError):
     error_type = "filter_failed"
 
 
+class Unauthorized(ProxyError):
+    """No credentials, or none that hold; `headers` carry the challenge (RFC 9110 §11.6.1)."""
+
+    status = 401
+    flag = "UAEX"
+    proxy_error = "http_request_denied"
+    error_type = "unauthorized"
+
+    def __init__(self, details: str, challenge: str) -> None:
+        super().__init__(details)
+        self.headers = (("WWW-Authenticate", challenge),)
+
+
+class Forbidden(ProxyError):
+    """Who calls is known and may not."""
+
+    status = 403
+    flag = "UAEX"
+    proxy_error = "http_request_denied"
+    error_type = "forbidden"
+
+    def __init__(self, details: str, challenge: str = "") -> None:
+        super().__init__(details)
+        self.headers = (("WWW-Authenticate", challenge),) if challenge else ()
+
+
+class AuthUnavailable(ProxyError):
+    """What decides on credentials cannot be asked, so nobody passes."""
+
+    status = 503
+    flag = "UAEX"
+    proxy_error = "destination_unavailable"
+    error_type = "auth_unavailable"
+
+
+class NotAcceptable(ProxyError):
+    """The client accepts none of the forms in which the response could be sent (RFC 9110 §15.5.7)."""
+
+    status = 406
+    proxy_error = "http_request_denied"
+    error_type = "not_acceptable"
+
+
+class FilterOverflow(ProxyError):
+    """A filter holds as much as it may."""
+
+    status = 503
+    flag = "UO"
+    proxy_error = "connection_limit_reached"
+    error_type = "filter_overflow"
+
+
+class NotStored(ProxyError):
+    """The client wants a stored response only, and there is none (RFC 9111 §5.2.1.7)."""
+
+    status = 504
+    proxy_error = "proxy_internal_response"
+    error_type = "not_stored"
+
+
 class RequestTimeout(ProxyError):
     """The route's `request` timeout ran out."""
 
@@ -101,6 +168,7 @@ class RequestTimeout(ProxyError):
     flag = "UT"
     proxy_error = "http_response_timeout"
     error_type = "request_timeout"
+    blameless = False  # for the endpoint: the rest of the client's body was waited for
 
 
 class TooManyConnections(ProxyError):
@@ -208,3 +276,4 @@ class UpstreamTimeout(UpstreamError):
     flag = "UT"
     proxy_error = "http_response_timeout"
     error_type = "upstream_timeout"
+    blameless = False  # for the endpoint: the rest of the client's body was waited for

@@ -1,4 +1,4 @@
-"""Asks the admin page of a running sidecar, for `sidecar explain`.
+"""Asks the admin page of a running sidecar, for `sidecar explain` and `sidecar leave`.
 
 Plain `http.client`: it starts in milliseconds and takes no proxy from the environment, where the sidecar itself may
 stand.
@@ -34,26 +34,35 @@ def explain(admin: str, url: str, method: str, headers: Sequence[tuple[str, str]
     ]
     if listener is not None:
         question.append(("listener", listener))
+    return _ask(admin, "GET", f"/explain?{urlencode(question)}")
+
+
+def leave(admin: str) -> None:
+    """Tell the sidecar whose admin page is at `admin` that its pod is going away. Raises as `explain` does."""
+    _ask(admin, "POST", "/leave")
+
+
+def _ask(admin: str, method: str, target: str) -> str:
     try:
         address = parse_address(admin)
     except ValueError as error:
         raise ConfigError("--admin", str(error)) from None
     try:
-        status, body = _get(address, f"/explain?{urlencode(question)}")
+        status, body = _send(address, method, target)
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or ascii(str(error))
         raise AdminError(
             f"no sidecar answers at {admin} ({why}): is it running, with its admin page there? (--admin)"
         ) from None
-    if status != 200:
+    if status not in (200, 202):
         raise AdminError(f"the admin page at {admin} answered {status}: {' '.join(body.split())[:300]}")
     return body
 
 
-def _get(address: Address, target: str) -> tuple[int, str]:
+def _send(address: Address, method: str, target: str) -> tuple[int, str]:
     connection = _UnixConnection(address.unix_path) if address.unix_path else _connection(address)
     try:
-        connection.request("GET", target)
+        connection.request(method, target)
         response = connection.getresponse()
         return response.status, response.read(_MAX_ANSWER).decode(errors="replace")
     finally:

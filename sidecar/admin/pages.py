@@ -148,6 +148,11 @@ def _drain(view: ProxyView, _question: Question) -> Reply:
     return _text(202, "draining")
 
 
+def _leave(view: ProxyView, _question: Question) -> Reply:
+    view.leave()
+    return _text(202, "inbound answers say `Connection: close`")
+
+
 _PROBES: dict[str, tuple[str, _Page]] = {
     "/livez": ("GET", _livez),
     "/readyz": ("GET", _readyz),
@@ -157,6 +162,7 @@ _ADMIN: dict[str, tuple[str, _Page]] = {
     "/config": ("GET", _config),
     "/clusters": ("GET", _clusters),
     "/explain": ("GET", _explain),
+    "/leave": ("POST", _leave),
     "/drain": ("POST", _drain),
 }
 _ABOUT = {
@@ -166,6 +172,7 @@ _ABOUT = {
     "/config": "the configuration in force, secrets hidden",
     "/clusters": "every cluster and endpoint (?format=text)",
     "/explain": "what would happen to a request: ?url=URL&method=M&header=name:value (&format=text)",
+    "/leave": "the pod is going away: inbound answers say `Connection: close`, everything is served",
     "/drain": "stop taking new work, as SIGTERM does",
 }
 

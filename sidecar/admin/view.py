@@ -28,5 +28,8 @@ class ProxyView(Protocol):
     def explain(self, method: str, url: str, headers: list[tuple[str, str]], listener: str | None) -> Page:
         """What would happen to a request; raises ValueError where the question makes no sense."""
 
+    def leave(self) -> None:
+        """The pod is going away: tell inbound clients so with each answer, and go on serving."""
+
     def drain(self) -> None:
         """Begin to drain, as SIGTERM does; a second call changes nothing."""

@@ -8,6 +8,7 @@ import ipaddress
 from pathlib import Path
 
 from sidecar.config import fields
+from sidecar.config.cache import check_stores
 from sidecar.config.check_routes import check_route
 from sidecar.config.model import (
     Admin,
@@ -40,6 +41,7 @@ def check(config: Config) -> None:
     for at, cluster in enumerate(config.clusters):
         _cluster(cluster, f"$.clusters[{at}]")
     fields.unique(names, "$.clusters", "cluster")
+    check_stores(config.listeners)
     _addresses(config)
     _positive(config.kubernetes.first_list_timeout, "$.kubernetes.first_list_timeout")
     fields.dns_name(config.kubernetes.cluster_domain, "$.kubernetes.cluster_domain")

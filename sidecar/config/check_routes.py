@@ -9,8 +9,16 @@ from collections.abc import Collection
 from typing import assert_never
 
 from sidecar.config import fields
+from sidecar.config.cache import check_cache
+from sidecar.config.check_auth import check_auth
+from sidecar.config.compress import check_compress
+from sidecar.config.cors import check_cors
 from sidecar.config.model import (
+    AuthFilter,
     BackendRef,
+    CacheFilter,
+    CompressFilter,
+    CorsFilter,
     FilterSpec,
     HeaderModifier,
     Match,
@@ -33,7 +41,6 @@ from sidecar.errors import ConfigError
 
 _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without `#` and `?`
 _MAX_WEIGHT = 1_000_000
-_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
 def check_route(route: Route, path: str, clusters: Collection[str]) -> None:
@@ -106,6 +113,21 @@ def _filter(spec: FilterSpec, rule: Rule, path: str, clusters: Collection[str]) 
         case RequestMirrorFilter():
             _backend(spec.request_mirror.backend_ref, f"{path}.requestMirror.backendRef", clusters)
             fields.between(spec.request_mirror.percent, f"{path}.requestMirror.percent", 0, 100)
+        case _:
+            _own_filter(spec, path)
+
+
+def _own_filter(spec: AuthFilter | CacheFilter | CompressFilter | CorsFilter | PythonFilterFilter, path: str) -> None:
+    """Those that are not of HTTPRoute's core."""
+    match spec:
+        case AuthFilter():
+            check_auth(spec.auth, f"{path}.auth")
+        case CompressFilter():
+            check_compress(spec.compress, f"{path}.compress")
+        case CacheFilter():
+            check_cache(spec.cache, f"{path}.cache")
+        case CorsFilter():
+            check_cors(spec.cors, f"{path}.cors")
         case PythonFilterFilter():
             _function(spec.python.function, f"{path}.python.function")
         case _:
@@ -115,17 +137,11 @@ def _filter(spec: FilterSpec, rule: Rule, path: str, clusters: Collection[str]) 
 def _headers(modifier: HeaderModifier, path: str) -> None:
     for field, values in (("set", modifier.set), ("add", modifier.add)):
         for at, header in enumerate(values):
-            _header_name(header.name, f"{path}.{field}[{at}].name")
+            fields.header_name(header.name, f"{path}.{field}[{at}].name")
             fields.header_value(header.value, f"{path}.{field}[{at}].value")
         fields.unique((header.name for header in values), f"{path}.{field}", "header")
     for at, name in enumerate(modifier.remove):
-        _header_name(name, f"{path}.remove[{at}]")
-
-
-def _header_name(name: str, path: str) -> None:
-    fields.token(name, path, "a header name")
-    if name.lower() in _FRAMING:
-        raise ConfigError(path, f"`{name}` frames the message and is decided by the sidecar alone")
+        fields.header_name(name, f"{path}.remove[{at}]")
 
 
 def _host_and_path(hostname: str | None, modifier: PathModifier | None, rule: Rule, path: str) -> None:
@@ -169,6 +185,9 @@ def _filters_together(rule: Rule, path: str) -> None:
     if len(redirects) + len(rewrites) > 1:
         at = sorted(redirects + rewrites)[1]
         raise ConfigError(f"{path}.filters[{at}]", "a rule takes one URLRewrite or one RequestRedirect")
+    caches = [at for at, spec in enumerate(rule.filters) if isinstance(spec, CacheFilter)]
+    if len(caches) > 1:
+        raise ConfigError(f"{path}.filters[{caches[1]}]", "a rule takes one Cache")
     if redirects and rule.backend_refs:
         raise ConfigError(f"{path}.backendRefs", "a rule with a RequestRedirect takes no backendRefs")
 

@@ -14,6 +14,7 @@ from sidecar.model import Address
 
 _NAME = re.compile(r"[!-~]{1,253}")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
+_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 _HOSTNAME = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")  # Gateway API
 _DNS_NAME = re.compile(r"\w[-\w]{0,62}(\.\w[-\w]{0,62})*\.?", re.ASCII)  # `_http._tcp.x` too
@@ -82,6 +83,13 @@ def token(text: str, path: str, noun: str) -> None:
     """The name of a header or cookie, or a method."""
     if not _TOKEN.fullmatch(text):
         raise ConfigError(path, f"expected {noun} without spaces and separators, got {text!a}")
+
+
+def header_name(text: str, path: str) -> None:
+    """The name of a header that may be changed: none that frames the message."""
+    token(text, path, "a header name")
+    if text.lower() in _FRAMING:
+        raise ConfigError(path, f"`{text}` frames the message and is decided by the sidecar alone")
 
 
 def header_value(text: str, path: str) -> None:

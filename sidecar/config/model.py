@@ -6,6 +6,20 @@ has (cluster settings) is spelled as there (snake_case). Durations are Gateway A
 
 from typing import Literal
 
+from sidecar.config.auth import (
+    AllowList,
+    ApiKeyAuth,
+    Auth,
+    AuthFilter,
+    BasicAuth,
+    ClaimHeader,
+    ClaimRule,
+    ForwardAuth,
+    Jwks,
+    JwtAuth,
+    ServiceAccountAuth,
+)
+from sidecar.config.cache import Cache, CacheDisk, CacheFilter
 from sidecar.config.clusters import (
     CircuitBreakers,
     Cluster,
@@ -18,6 +32,8 @@ from sidecar.config.clusters import (
     StaticSpec,
     TlsSpec,
 )
+from sidecar.config.compress import Compress, CompressFilter, DecompressRequests
+from sidecar.config.cors import Cors, CorsFilter
 from sidecar.config.routes import (
     BackendRef,
     FilterSpec,
@@ -47,18 +63,36 @@ from sidecar.config.sections import Duration, Section
 __all__ = [
     "AccessLog",
     "Admin",
+    "AllowList",
+    "ApiKeyAuth",
+    "Auth",
+    "AuthFilter",
     "BackendRef",
+    "BasicAuth",
+    "Cache",
+    "CacheDisk",
+    "CacheFilter",
     "CircuitBreakers",
+    "ClaimHeader",
+    "ClaimRule",
     "Cluster",
+    "Compress",
+    "CompressFilter",
     "Config",
+    "Cors",
+    "CorsFilter",
+    "DecompressRequests",
     "DnsSpec",
     "Drain",
     "Duration",
     "FileSpec",
     "FilterSpec",
+    "ForwardAuth",
     "HashPolicy",
     "HeaderModifier",
     "HeaderValue",
+    "Jwks",
+    "JwtAuth",
     "Kubernetes",
     "KubernetesSpec",
     "Limits",
@@ -80,6 +114,7 @@ __all__ = [
     "Route",
     "RouteTimeouts",
     "Rule",
+    "ServiceAccountAuth",
     "StaticEndpoint",
     "StaticSpec",
     "TlsSpec",

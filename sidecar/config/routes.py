@@ -4,6 +4,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from sidecar.config.auth import AuthFilter
+from sidecar.config.compress import CompressFilter
+from sidecar.config.cache import CacheFilter
+from sidecar.config.cors import CorsFilter
 from sidecar.config.sections import Duration, GatewaySection
 
 
@@ -142,7 +146,11 @@ FilterSpec: TypeAlias = (
     | UrlRewriteFilter
     | RequestRedirectFilter
     | RequestMirrorFilter
+    | CompressFilter
+    | CacheFilter
+    | CorsFilter
     | PythonFilterFilter
+    | AuthFilter
 )
 
 

@@ -7,10 +7,9 @@ followed. Reading it twice a second costs some 20 µs and misses nothing; only c
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from sidecar.config.load import load_text
+from sidecar.config import pod
 from sidecar.config.model import Config
 from sidecar.errors import ConfigError
 
@@ -24,6 +23,7 @@ async def follow(
     *,
     refused: Callable[[], None] = lambda: None,
     reload_now: asyncio.Event | None = None,
+    environ: Mapping[str, str] | None = None,
     interval: float = 0.5,
 ) -> None:
     """Until cancelled, call `apply` with each new configuration in the file at `path`, read every `interval` seconds.
@@ -31,9 +31,10 @@ async def follow(
     `apply` may refuse one by raising ConfigError; it must not have changed anything then. `refused` is told of each
     that is, whoever refused it. Setting `reload_now` (SIGHUP)
     reads at once and applies the file even if nothing in it has changed, for the files that it names may have.
+    `environ`: what the pod adds (see `pod.py`).
     """
     asked = reload_now or asyncio.Event()
-    file = _File(path, current, apply, refused)
+    file = _File(path, environ or {}, current, apply, refused)
     while True:
         forced = asked.is_set()
         asked.clear()
@@ -47,9 +48,15 @@ class _File:
     """What was last seen in the file, and the configuration in force."""
 
     def __init__(
-        self, path: str, current: Config, apply: Callable[[Config], None], refused: Callable[[], None]
+        self,
+        path: str,
+        environ: Mapping[str, str],
+        current: Config,
+        apply: Callable[[Config], None],
+        refused: Callable[[], None],
     ) -> None:
         self._path = path
+        self._environ = environ
         self._current = current
         self._apply = apply
         self._refused = refused
@@ -57,7 +64,7 @@ class _File:
 
     def look(self, *, forced: bool) -> None:
         try:
-            seen: bytes | str = Path(self._path).read_bytes()
+            seen: bytes | str = pod.read(self._path, self._environ)
         except OSError as error:
             seen = f"{self._path}: cannot read it: {error.strerror}"
         if seen == self._seen and not forced:
@@ -70,7 +77,7 @@ class _File:
 
     def _judge(self, content: bytes, *, forced: bool) -> None:
         try:
-            config = load_text(content, self._path)
+            config = pod.from_text(content, self._path, self._environ)
             if config == self._current and not forced:
                 return
             self._apply(config)

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sidecar.config.model import BackendRef
 from sidecar.filters.python_code import Modules
@@ -19,6 +19,14 @@ class Closeable(Protocol):
 
     async def aclose(self) -> None:
         """Give up what it holds."""
+
+
+@runtime_checkable
+class Purgeable(Protocol):
+    """What stores responses."""
+
+    def purge(self, url: str) -> int:
+        """Forget what `url` names, one URL or many; returns how many entries that were. Raises ValueError."""
 
 
 K = TypeVar("K", bound=Closeable)
@@ -39,6 +47,11 @@ class Keeper:
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]  # type: ignore[return-value]  # a key belongs to one kind of filter
+
+    def purge(self, url: str) -> int | None:
+        """Have the stores forget what `url` names; how many entries, None where nothing stores. Raises ValueError."""
+        stores = [kept for kept in self._kept.values() if isinstance(kept, Purgeable)]
+        return sum(store.purge(url) for store in stores) if stores else None
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         """Run something beside the requests until it ends or the process does; its errors must be its own."""
@@ -76,5 +89,6 @@ class FilterContext:
     mirror: Callable[[BackendRef, Request], None]  # sends a copy, owns it, and returns at once; may raise ProxyError
     count: Callable[[str, str], None] = _uncounted  # filter type and outcome, both from short lists: a metric
     keeper: Keeper | None = None  # None: the configuration is only checked
+    scope: str = ""  # what the rule takes, the same for as long as the rule is the same: for the keys of `keeper`
     config_folder: str = "."  # relative folders and files of filters start here
     modules: Modules = field(default_factory=Modules)

@@ -132,15 +132,17 @@ class Attempts:
             deadline = own if deadline is None else min(deadline, own)
         pool = cast("Pool", lease.host.pool)
         connection = None if progress.fresh_connection else pool.take()
-        attempt.reused = connection is not None
         if connection is None:
             connection = await _open(pool, deadline, request.deadline)
+        attempt.reused = connection.used
         try:
             exchange = self._write(request, attempt, connection, progress)
             if deadline is not None:
                 exchange.timer = loop.call_at(deadline, exchange.fail, _timed_out(deadline, request.deadline, attempt))
             await exchange.head()
-        except BaseException:
+        except BaseException as failure:
+            if isinstance(failure, UpstreamTimeout | RequestTimeout):
+                failure.blameless = connection.starved
             connection.abort()
             await connection.settle()
             raise
@@ -199,7 +201,7 @@ def _blame(failure: ProxyError) -> Outcome | None:
         case UpstreamReset():
             return None if failure.unsent else Reset()
         case UpstreamTimeout() | RequestTimeout():
-            return TimedOut()
+            return None if failure.blameless else TimedOut()
         case UpstreamError() if not isinstance(failure, UpstreamOverflow):
             return ProtocolBroken()
         case _:

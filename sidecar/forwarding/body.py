@@ -4,6 +4,7 @@ import time
 
 from sidecar.clusters.cluster import Lease
 from sidecar.errors import ProxyError
+from sidecar.forwarding.headers import kept_trailers
 from sidecar.model import Attempt, Response
 from sidecar.upstream.exchange import Exchange
 
@@ -26,7 +27,8 @@ class UpstreamBody:
         try:
             return await self._exchange.__anext__()
         except StopAsyncIteration:
-            self._response.trailers = self._exchange.trailers
+            if self._exchange.trailers:
+                self._response.trailers = kept_trailers(self._exchange.headers, self._exchange.trailers)
             self._end()
             raise
         except ProxyError as failure:

@@ -13,6 +13,7 @@ from sidecar.clusters.outcome import Responded
 from sidecar.errors import ConnectFailed, ProxyError, RequestTimeout
 from sidecar.forwarding.attempt import Attempts, Progress, Tried, begin_attempt
 from sidecar.forwarding.body import UpstreamBody, close_attempt
+from sidecar.forwarding.headers import kept_trailers
 from sidecar.forwarding.replay import ReplayBody
 from sidecar.forwarding.retry import NO_RETRY, Retry, RetryPolicy, decide
 from sidecar.model import Address, Attempt, Request, Response
@@ -121,7 +122,10 @@ class Forwarder:
             if len(request.attempts) > 1:
                 failure.args = (f"{failure} (after {len(request.attempts)} attempts)",)
             raise failure
-        headers, length, chunked = self._attempts.rules.for_downstream(exchange.headers, upgraded=exchange.upgraded)
+        keeps_upgrade = exchange.upgraded or exchange.status == 426  # which must say what it wants: RFC 9110 §15.5.22
+        headers, length, chunked = self._attempts.rules.for_downstream(exchange.headers, upgraded=keeps_upgrade)
+        if not request.origin.announce:  # a proxy must, a gateway need not: RFC 9110 §7.6.3
+            headers.append((b"Via", b"%b %b" % (exchange.version.encode(), request.origin.via)))
         response = Response(exchange.status, headers, reason=exchange.reason)
         if exchange.status in policy.codes:
             response.flag = "URX"
@@ -130,6 +134,7 @@ class Forwarder:
             return _tunnelled(response, Splice(exchange.connection.detach(), exchange.early), lease, attempt)
         response.length = None if chunked else length
         response.declared = True
+        response.delimited = chunked or length is not None
         whole = exchange.whole()
         if whole is None:
             body = UpstreamBody(exchange, response, lease, attempt)
@@ -140,7 +145,8 @@ class Forwarder:
             close_attempt(attempt)
             lease.release()
             response.body = whole
-            response.trailers = exchange.trailers
+            if exchange.trailers:
+                response.trailers = kept_trailers(exchange.headers, exchange.trailers)
         return response
 
 

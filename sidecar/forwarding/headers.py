@@ -5,6 +5,7 @@ framing is decided here once (RFC 9112 §6), `Via` is added (RFC 9110 §7.6.3), 
 trust.
 """
 
+import re
 from collections.abc import Collection
 from enum import IntEnum
 
@@ -21,6 +22,7 @@ class _Act(IntEnum):
     FORWARDED = 6
     TRACE = 7
     UPGRADE = 8
+    EXPECT = 9
 
 
 _KEEP = _Act.KEEP
@@ -32,7 +34,10 @@ FORWARDED = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip"}
 )
 _UNTOUCHABLE = frozenset({b"host", b"content-length"})  # a nomination would let a client smuggle a request
-_MEMO_LIMIT = 1024
+_NOT_OFFERED = frozenset({b"h2c", b"h2"})
+_NO_WEIGHT = re.compile(rb"[ \t]*q=0(?:\.0{0,3})?[ \t]*")
+_MEMO_LIMIT = 1024  # names
+_MEMO_NAME = 64  # bytes of a name that is remembered
 
 
 class HeaderRules:
@@ -109,20 +114,51 @@ class HeaderRules:
                 act = _Act.FORWARDED
             else:
                 act = _Act.DROP if lower in HOP_BY_HOP else _Act.KEEP
-        if len(self._up) < _MEMO_LIMIT:
-            self._up[name] = act
+        _remember(self._up, name, act)
         return act
 
     def _judge_down(self, name: bytes) -> _Act:
         act = _RESPONSE_ACTS.get(name.lower(), _Act.KEEP)
-        if len(self._down) < _MEMO_LIMIT:
-            self._down[name] = act
+        _remember(self._down, name, act)
         return act
+
+
+def _remember(memo: dict[bytes, _Act], name: bytes, act: _Act) -> None:
+    """One client's odd names must neither fill the memory nor keep the memo from everybody else's for good."""
+    if len(name) <= _MEMO_NAME:
+        if len(memo) >= _MEMO_LIMIT:
+            memo.clear()
+        memo[name] = act
 
 
 def nominations(value: bytes) -> frozenset[bytes]:
     """The field names that a `Connection` value lists, in lower case."""
     return frozenset(token.strip().lower() for token in value.split(b",") if token.strip())
+
+
+def offered_upgrade(value: bytes) -> bytes | None:
+    """The protocols of an Upgrade field that may be offered to an upstream; None where none is left.
+
+    Not HTTP/2: a stream of requests would pass unseen (RFC 9113 §3.1 gives up `h2c`; RFC 9110 §7.8 lets us ignore it).
+    """
+    tokens = [token.strip() for token in value.split(b",")]
+    kept = [token for token in tokens if token and token.lower() not in _NOT_OFFERED]
+    return value if len(kept) == len(tokens) else b", ".join(kept) or None
+
+
+def kept_trailers(headers: RawHeaders, trailers: RawHeaders) -> RawHeaders:
+    """Trailer fields without those that the message's Connection names (RFC 9110 §7.6.1)."""
+    gone = frozenset[bytes]().union(*(nominations(value) for name, value in headers if name.lower() == b"connection"))
+    return [pair for pair in trailers if pair[0].lower() not in gone]
+
+
+def _takes_trailers(te: bytes) -> bool:
+    """Whether a TE value lists `trailers`, not with a weight of nothing (RFC 9110 §10.1.4)."""
+    for member in te.lower().split(b","):
+        coding, _, weight = member.partition(b";")
+        if coding.strip() == b"trailers":
+            return _NO_WEIGHT.fullmatch(weight) is None
+    return False
 
 
 class _Notes:
@@ -166,7 +202,9 @@ class _Notes:
         elif act is _Act.CONNECTION:
             self.nominated |= nominations(value) - HOP_BY_HOP
         elif act is _Act.TE:
-            self.te = self.te or b"trailers" in value.lower()
+            self.te = self.te or _takes_trailers(value)
+        elif act is _Act.EXPECT:
+            kept = self.request.version != "1.0"  # RFC 9110 §10.1.1: it must be ignored there
         if kept:
             self.parts.append(b"%b: %b\r\n" % (name, value))
 
@@ -184,7 +222,7 @@ class _Notes:
                 parts.append(b"X-Forwarded-Proto: %b\r\n" % origin.scheme)
             if b"x-forwarded-host" not in self.said:
                 parts.append(b"X-Forwarded-Host: %b\r\n" % self.authority)
-        parts.append(b"Via: 1.1 %b\r\n" % origin.via)
+        parts.append((b"Via: 1.1 %b\r\n" if self.request.version == "1.1" else b"Via: 1.0 %b\r\n") % origin.via)
         if self.te:
             parts.append(b"TE: trailers\r\n")
         if upgrade is not None:
@@ -207,6 +245,7 @@ _REQUEST_ACTS = {
     b"host": _Act.HOST,
     b"content-length": _Act.LENGTH,
     b"te": _Act.TE,
+    b"expect": _Act.EXPECT,
 }
 _RESPONSE_ACTS = {
     b"connection": _Act.CONNECTION,

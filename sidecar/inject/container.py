@@ -1,17 +1,14 @@
 """The sidecar's container as a Kubernetes object: settings in, plain dictionaries out.
 
 Decides: image, arguments, ports, identity, security, probes, resources, volumes, and what app containers get to find
-the proxy. Does not decide who is injected and does not patch pods. `Settings` is spelled as the chart's values; the
-chart's templates `sidecar.container`, `sidecar.volumes` and `sidecar.env` say the same, and a test holds them to it.
+the proxy. Does not decide who is injected and does not patch pods (`patch.py`). The chart's templates
+`sidecar.container`, `sidecar.volumes` and `sidecar.env` say the same, and a test holds them to it.
 """
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
 
-import msgspec
-
-from sidecar import __version__
-
-Manifest: TypeAlias = dict[str, Any]  # a piece of a Kubernetes object, as its JSON
+from sidecar.config.pod import INBOUND_VARIABLE
+from sidecar.inject.settings import Manifest, Settings
 
 NAME = "sidecar"
 USER = 65532  # "nonroot" of distroless images: no account of a base image has it
@@ -37,76 +34,29 @@ IDENTITY = (
 NO_PROXY = ("localhost", "127.0.0.1", "::1", "kubernetes.default.svc")
 
 
-class _Values(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Spelled as in the chart's values."""
+def container(settings: Settings, taken: Sequence[tuple[str, int]] | None = None) -> Manifest:
+    """The native sidecar (KEP-753): an init container that the kubelet keeps running beside the app.
 
-
-class Image(_Values, frozen=True, kw_only=True):
-    """Where the image is; a digest pins it, and the tag is then for people."""
-
-    repository: str = "sidecar-proxy/sidecar"
-    tag: str = ""  # empty: this version
-    digest: str = ""
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-
-    def __str__(self) -> str:
-        return f"{self.repository}:{self.tag or __version__}" + (f"@{self.digest}" if self.digest else "")
-
-
-class Ports(_Values, frozen=True, kw_only=True):
-    """Where the sidecar listens in the pod."""
-
-    outbound: int = 15001  # loopback
-    inbound: int = 15006
-    admin: int = 15020  # loopback
-    probe: int = 15021
-
-
-class Inbound(_Values, frozen=True, kw_only=True):
-    """Requests to the app: the sidecar's port takes the name that the Service's `targetPort` names."""
-
-    enabled: bool = True
-    port_name: str = "http"
-    app_port: int = 8080
-
-
-class Startup(_Values, frozen=True, kw_only=True):
-    """How long the app waits for the sidecar: one look a second."""
-
-    failure_threshold: int = 60
-
-
-class Settings(_Values, frozen=True, kw_only=True):
-    """What can be chosen of the container."""
-
-    image: Image = Image()
-    ports: Ports = Ports()
-    inbound: Inbound = Inbound()
-    startup: Startup = Startup()
-    resources: Manifest = msgspec.field(
-        default_factory=lambda: {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}},
-    )
-    otel: dict[str, str] = {}  # OTEL_* variables of the OpenTelemetry specification
-    no_proxy: tuple[str, ...] = ()  # hosts that apps reach directly, beyond the pod and the API server
-    extra_env: tuple[Manifest, ...] = ()
-    extra_volume_mounts: tuple[Manifest, ...] = ()
-
-
-def container(settings: Settings) -> Manifest:
-    """The native sidecar (KEP-753): an init container that the kubelet keeps running beside the app."""
+    `taken`: port names that the sidecar takes over from the app, each with the app's number; by default the one that
+    the settings name. Names have one inbound port each, counted up from `ports.inbound`.
+    """
+    if taken is None:
+        taken = [(settings.inbound.port_name, settings.inbound.app_port)] if settings.inbound.enabled else []
     return {
         "name": NAME,
         "image": str(settings.image),
         "imagePullPolicy": settings.image.pull_policy,
         "restartPolicy": "Always",
         "args": ["run", "--config", f"{CONFIG_FOLDER}/{CONFIG_FILE}"],
-        "env": _environment(settings),
-        "ports": _ports(settings),
+        "env": _environment(settings, taken),
+        "ports": _ports(settings, taken),
         "startupProbe": _probe(
             settings, "/readyz", periodSeconds=1, failureThreshold=settings.startup.failure_threshold
         ),
         "readinessProbe": _probe(settings, "/readyz", periodSeconds=5, failureThreshold=2),
         "livenessProbe": _probe(settings, "/livez", periodSeconds=10, failureThreshold=3),
+        # Called when the pod's end begins, before the app's end: inbound answers say `Connection: close` from then on.
+        "lifecycle": {"preStop": {"exec": {"command": ["sidecar", "leave", "--admin", _admin(settings)]}}},
         "resources": settings.resources,
         "securityContext": _security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -118,14 +68,16 @@ def container(settings: Settings) -> Manifest:
     }
 
 
-def volumes(config_map: str) -> list[Manifest]:
+def volumes(settings: Settings, config_map: str, *, optional: bool = False) -> list[Manifest]:
     """The pod's volumes for the container: its configuration, and a token of its own.
+
+    `optional`: the ConfigMap may be missing, since the container has a configuration in its environment.
 
     The token does not depend on `automountServiceAccountToken`, and app containers do not see it. Every namespace has
     the ConfigMap `kube-root-ca.crt`.
     """
     return [
-        {"name": CONFIG_VOLUME, "configMap": {"name": config_map}},
+        {"name": CONFIG_VOLUME, "configMap": {"name": config_map, **({"optional": True} if optional else {})}},
         {
             "name": TOKEN_VOLUME,
             "projected": {
@@ -136,42 +88,46 @@ def volumes(config_map: str) -> list[Manifest]:
                 ],
             },
         },
+        *settings.extra_volumes,
     ]
 
 
 def app_environment(settings: Settings) -> list[Manifest]:
     """What points an app container at the outbound listener.
 
-    HTTP only: of HTTPS the proxy sees a CONNECT and bytes, so there is nothing to balance or trace.
+    HTTP only by default: of HTTPS the proxy sees a CONNECT and bytes, so there is nothing to balance or trace.
     """
     proxy = f"http://127.0.0.1:{settings.ports.outbound}"
     direct = ",".join((*NO_PROXY, *settings.no_proxy))
+    variables = {"HTTP_PROXY": proxy, **({"HTTPS_PROXY": proxy} if settings.outbound.https else {}), "NO_PROXY": direct}
     return [
-        {"name": "HTTP_PROXY", "value": proxy},
-        {"name": "http_proxy", "value": proxy},
-        {"name": "NO_PROXY", "value": direct},
-        {"name": "no_proxy", "value": direct},
+        {"name": spelling, "value": value} for name, value in variables.items() for spelling in (name, name.lower())
     ]
 
 
-def _environment(settings: Settings) -> list[Manifest]:
+def _environment(settings: Settings, taken: Sequence[tuple[str, int]]) -> list[Manifest]:
+    pairs = ",".join(f"{settings.ports.inbound + at}:{port}" for at, (_, port) in enumerate(taken))
     return [
         *({"name": name, "valueFrom": {"fieldRef": _field(path)}} for name, path in IDENTITY),
         {"name": "CONTAINER_NAME", "value": NAME},  # of the telemetry's resource; no fieldRef has it
+        {"name": INBOUND_VARIABLE, "value": pairs},
         *({"name": name, "value": value} for name, value in sorted(settings.otel.items())),
         *settings.extra_env,
     ]
 
 
-def _ports(settings: Settings) -> list[Manifest]:
+def _ports(settings: Settings, taken: Sequence[tuple[str, int]]) -> list[Manifest]:
     ports = settings.ports
-    inbound = [_port(settings.inbound.port_name, ports.inbound)] if settings.inbound.enabled else []
     return [
-        *inbound,
+        *(_port(name, ports.inbound + at) for at, (name, _) in enumerate(taken)),
         _port("sidecar-out", ports.outbound),
         _port("sidecar-admin", ports.admin),
         _port("sidecar-probe", ports.probe),
     ]
+
+
+def _admin(settings: Settings) -> str:
+    return f"127.0.0.1:{settings.ports.admin}"
 
 
 def _port(name: str, number: int) -> Manifest:

@@ -6,7 +6,8 @@ Built anew at each reload and swapped in one assignment: a request sees one conf
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sidecar.clusters.cluster import Cluster
 from sidecar.clusters.registry import Clusters
@@ -16,7 +17,7 @@ from sidecar.filters import FilterContext, Keeper, build, chain
 from sidecar.forwarding.engine import Forwarder, Policy
 from sidecar.forwarding.on_demand import OnDemand
 from sidecar.forwarding.retry import RetryPolicy
-from sidecar.model import Handler, Request, Response
+from sidecar.model import Filter, Handler, Request, Response
 from sidecar.routing import Backends, Router
 
 MAX_MIRRORED = 100  # copies on their way at one time; more are dropped
@@ -31,7 +32,7 @@ class Plan:
     handler: Handler
     timeout: float | None  # seconds for the whole request
     backends: Backends
-    filters: tuple[str, ...]
+    filters: tuple[Callable[[], str], ...]  # what each of them is, or would do, in a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,12 @@ class Assembler:
     def _listener(self, spec: config.Listener, path: str, context: FilterContext) -> Assembled:
         router = Router(spec.routes, f"{path}.routes")
         plans = {
-            id(rule): self._plan(rule, spec.limits.replay_bytes, f"{path}.routes[{at}].rules[{number}]", context)
+            id(rule): self._plan(
+                rule,
+                spec.limits.replay_bytes,
+                f"{path}.routes[{at}].rules[{number}]",
+                replace(context, scope=repr((spec.name, route.hostnames, rule.matches))),
+            )
             for at, route in enumerate(spec.routes)
             for number, rule in enumerate(route.rules)
         }
@@ -107,8 +113,8 @@ class Assembler:
             return await self.forwarder.forward(request, await self.cluster_of(backends.pick()), policy)
 
         filters = [build(each, context, f"{path}.filters[{at}]") for at, each in enumerate(rule.filters)]
-        names = tuple(each.__struct_config__.tag for each in rule.filters)
-        return Plan(chain(filters, terminal), rule.timeouts.request or None, backends, tuple(map(str, names)))
+        lines = tuple(map(_line, rule.filters, filters))
+        return Plan(chain(filters, terminal), rule.timeouts.request or None, backends, lines)
 
     def _forward(self, spec: config.Listener, routes: Handler | None) -> Handler:
         """A forward proxy: routes first, if there are any; what they do not take goes where its authority says."""
@@ -138,6 +144,12 @@ class Assembler:
                 await response.aclose()
         except ProxyError as error:
             _log.debug("mirrored request failed: %s", error)
+
+
+def _line(spec: config.FilterSpec, made: Filter) -> Callable[[], str]:
+    """The filter's own `explain`, else its type."""
+    own: Callable[[], str] | None = getattr(made, "explain", None)
+    return own or partial(str, spec.__struct_config__.tag)
 
 
 def policy_of(rule: config.Rule, replay_bytes: int) -> Policy:

@@ -52,6 +52,7 @@ class Proxy:
         self.current: dict[str, Assembled] = {}
         self.listeners: list[Listener] = []
         self.clusters: Clusters
+        self.keeper: Keeper
         self.telemetry: Telemetry = build(environ, access_log=whole.access_log, version=__version__)
         self._config_path = config_path
         self._environ = environ
@@ -84,6 +85,7 @@ class Proxy:
                         partial(self._apply, assembler),
                         refused=partial(self.telemetry.metrics.reloaded, ok=False),
                         reload_now=self.reload,
+                        environ=self._environ,
                     )
                     keepers.append(tasks.create_task(follow, name="configuration"))
                 try:
@@ -105,6 +107,7 @@ class Proxy:
             settings=self.config.kubernetes,
             now=asyncio.get_running_loop().time,
         )
+        self.keeper = Keeper(tasks)
         attempts = Attempts(HeaderRules(TRACE_FIELDS), self.telemetry.metrics, self._rng)
         assembler = Assembler(
             self.clusters,
@@ -113,7 +116,7 @@ class Proxy:
             tasks,
             self.config.kubernetes.first_list_timeout,
             self.telemetry.metrics.filtered,
-            Keeper(tasks),
+            self.keeper,
             str(Path(self._config_path).parent) if self._config_path else ".",
         )
         self.current = assembler.assemble(self.config)
@@ -144,6 +147,12 @@ class Proxy:
             async with asyncio.TaskGroup() as draining:
                 for listener in self.listeners:
                     draining.create_task(listener.drain(self.config.drain.timeout), name=f"drain {listener.bound}")
+
+    def leave(self) -> None:
+        """The pod is going away: inbound clients are told to go elsewhere with each answer, everything is served."""
+        for listener in self.listeners:
+            if self.current[listener.name].spec.mode == "reverse":
+                listener.begin_drain()
 
     def _cluster(self, spec: config.Cluster) -> Cluster:
         return Cluster(

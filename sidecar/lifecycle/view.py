@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class View:
-    """Answers for probes and people; changes nothing but `drain`."""
+    """Answers for probes and people; changes nothing but `drain` and `leave`."""
 
     def __init__(self, proxy: "Proxy") -> None:
         self._proxy = proxy
@@ -52,6 +52,10 @@ class View:
         """Begin to drain."""
         self._proxy.stop.set()
 
+    def leave(self) -> None:
+        """Tell inbound clients to go elsewhere."""
+        self._proxy.leave()
+
     def explain(self, method: str, url: str, headers: list[tuple[str, str]], listener: str | None) -> Page:
         """What would happen to a request; raises ValueError where the question makes no sense."""
         chosen = self._listener(listener)
@@ -67,7 +71,7 @@ class View:
             return page | self._forwarded(request)
         plan = chosen.plans[id(matched.rule)]
         page["route"] = matched.name or "(unnamed)"
-        page["filters"] = list(plan.filters)
+        page["filters"] = [line() for line in plan.filters]
         backends = [self._backend(ref.name, ref.port, ref.weight, request) for ref in matched.rule.backend_refs]
         page["backends"] = backends
         if not any(ref.weight > 0 for ref in matched.rule.backend_refs):

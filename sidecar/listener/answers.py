@@ -23,6 +23,8 @@ def error_response(error: ProxyError, request: Request | None) -> Response:
         text = f"{error.status} {reason_phrase(error.status)}: {details}\n"
     body = text.encode()
     headers.add("Proxy-Status", f'sidecar; error={error.proxy_error}; details="{_quoted(details)}"')
+    for name, value in error.headers:
+        headers.add(name, value)
     response = Response(error.status, headers, body, reason=reason_phrase(error.status).encode())
     response.error = error
     return response

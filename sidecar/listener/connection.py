@@ -4,12 +4,13 @@ What all requests of a connection share (peer, trust, pseudonym) is worked out o
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractAccessLogger
 
-from sidecar.errors import TooManyConnections
+from sidecar.errors import BadRequest, TooManyConnections
+from sidecar.listener.http1.deadline import Deadline
 from sidecar.listener.peers import peer_address
 from sidecar.model import Address, Origin
 
@@ -55,12 +56,16 @@ class Connection(web.RequestHandler):
     peer: Address
     front: "AiohttpFront"
     serving = False  # a request runs
+    content: StreamReader | None = None  # the body of the last request
     counted = False
+    _head: Deadline  # of a request head that has begun
+    _begun = False
     _stalled: asyncio.TimerHandle | None = None  # runs while the client does not read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Learn the peer, and turn it away where too many are connected."""
         super().connection_made(transport)
+        self._head = Deadline(asyncio.get_running_loop(), self._too_slow)
         self.peer = peer_address(transport.get_extra_info("peername"))
         self.origin = self.front.service.origin_of(self.peer, secure=transport.get_extra_info("sslcontext") is not None)
         self.counted = True
@@ -73,8 +78,22 @@ class Connection(web.RequestHandler):
         if self.counted:
             self.counted = False
             self.front.open -= 1
+            self._head.cancel()
         self._read_again()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Give a head that begins its time, for aiohttp gives it for ever."""
+        if not self._begun and not self.serving and (self.content is None or self.content.is_eof()):
+            self._begun = True
+            self._head.within(self.front.service.spec.limits.header_timeout)
+        super().data_received(data)
+
+    def head_came(self, content: StreamReader) -> None:
+        """A request runs; `content` is its body."""
+        self.serving, self.content = True, content
+        self._begun = False
+        self._head.never()
 
     def pause_writing(self) -> None:
         """The client reads slowly: it has the body timeout to catch up."""
@@ -92,6 +111,9 @@ class Connection(web.RequestHandler):
             self._stalled.cancel()
             self._stalled = None
 
+    def _too_slow(self) -> None:
+        self.front.refuse(self, BadRequest("the request head did not come in time", 408))
+
     def _drop(self) -> None:
         if self.transport is not None:
             self.transport.abort()
@@ -104,6 +126,11 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.front.refused(self, status, exc, message)
         return self.front.closing
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A client that is gone while aiohttp reads the rest of its body is no failure of ours."""
+        if self.transport is not None and not isinstance(kw.get("exc_info"), ConnectionError):
+            super().log_exception(*args, **kw)
 
 
 class Tail:

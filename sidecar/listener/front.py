@@ -7,8 +7,6 @@ so that nothing is added to or taken from a response. Only public API: `web.Serv
 
 import asyncio
 import logging
-import socket
-import struct
 import time
 from functools import partial
 from typing import Any, cast
@@ -18,12 +16,12 @@ from aiohttp import web
 from sidecar.errors import BadRequest, ProxyError
 from sidecar.listener.connection import Connection, NoAccessLog, Tail, Written
 from sidecar.listener.inbound import build
-from sidecar.listener.outbound import interim
+from sidecar.listener.outbound import reset as end_by_reset
+from sidecar.listener.outbound import write_interim
 from sidecar.listener.service import Service
-from sidecar.model import Headers, RawHeaders, Request, Response, Tunnel
+from sidecar.model import Headers, Request, Response, Tunnel
 
 log = logging.getLogger("sidecar.listener")
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST, what is buffered is lost
 _AT_ONCE = 0.001  # seconds that a cut waits for handlers: aiohttp takes 0 for no limit
 
 
@@ -83,6 +81,7 @@ class AiohttpFront(web.Server):
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
         """One request from its head to its last byte."""
         connection = cast("Connection", incoming.protocol)
+        connection.head_came(incoming.content)
         limits = self.service.spec.limits
         started, now = asyncio.get_running_loop().time(), time.time_ns()
         refusal: ProxyError | None = None
@@ -105,9 +104,8 @@ class AiohttpFront(web.Server):
                 listener=self.service.spec.name, origin=connection.origin, started=started, received_ns=now,
             )  # fmt: skip
         if request.version == "1.1" and incoming.transport is not None:
-            request.interim = partial(_write_interim, incoming.transport)
+            request.interim = partial(write_interim, incoming.transport)
         self.service.begin(request)
-        connection.serving = True
         try:
             keep = await self.service.serve(request, _Client(incoming, connection), refusal)
         finally:
@@ -144,16 +142,8 @@ class _Client:
         """End the connection within a response."""
         transport = self._connection.transport
         if reset and transport is not None:
-            peer = transport.get_extra_info("socket")
-            if peer.family != socket.AF_UNIX:
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            transport.abort()
+            end_by_reset(cast("asyncio.Transport", transport))
         self._connection.force_close()
-
-
-def _write_interim(transport: asyncio.Transport, status: int, reason: bytes, headers: RawHeaders) -> None:
-    if not transport.is_closing():
-        transport.write(interim(status, reason, headers))
 
 
 def _parser_reason(exc: BaseException | None, message: str | None) -> str:

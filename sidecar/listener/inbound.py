@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from aiohttp import StreamReader, web
 
 from sidecar.errors import BadRequest, LoopDetected
-from sidecar.forwarding.headers import nominations
+from sidecar.forwarding.headers import nominations, offered_upgrade
 from sidecar.listener.target import read
 from sidecar.model import Address, Headers, Origin, Request
 
@@ -82,7 +82,7 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
         peer=peer,
         listener=listener,
         origin=origin,
-        upgrade=upgrade.encode("latin-1") if upgrade is not None else None,
+        upgrade=offered_upgrade(upgrade.encode("latin-1")) if upgrade is not None else None,
         started=started,
         received_ns=received_ns,
     )

@@ -1,7 +1,6 @@
 """One listening socket with its front: bind, begin to drain, drain, close."""
 
 import random
-import socket
 from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Self
@@ -76,17 +75,12 @@ class Listener:
         acceptor = Acceptor(front)
         path = self._address.unix_path
         if path is not None:
-            await acceptor.listen_unix(path)
+            acceptor.listen_unix(path)
         else:
-            sockets = await acceptor.listen(self._address.host or None, self._address.port)
-            self.bound = _bound(sockets[0], self._address)
+            _, port = await acceptor.listen(self._address.host or None, self._address.port)
+            self.bound = str(Address(self._address.host or "0.0.0.0", port))  # noqa: S104 - what it shows, not what it binds
         return acceptor
 
 
 def _networks(spec: ListenerSpec) -> Networks:
     return [ip_network(text) for text in spec.trusted_proxies]
-
-
-def _bound(listening: socket.socket, wanted: Address) -> str:
-    name = listening.getsockname()
-    return str(Address(wanted.host or "0.0.0.0", name[1]))  # noqa: S104 - what it shows, not what it binds

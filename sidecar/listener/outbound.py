@@ -1,5 +1,8 @@
 """Our response becomes bytes: head and body in one write where the body is here, else in chunks under back-pressure."""
 
+import asyncio
+import socket
+import struct
 from email.utils import formatdate
 from typing import Protocol
 
@@ -7,6 +10,7 @@ from sidecar.forwarding.headers import HOP_BY_HOP, nominations
 from sidecar.listener.answers import reason_phrase
 from sidecar.model import RawHeaders, Request, Response
 
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST
 BODYLESS = frozenset({204, 304})
 _INTERIM_ENDS = HOP_BY_HOP | {b"content-length"}  # a 1xx response has no body
 
@@ -22,7 +26,12 @@ def head(response: Response, request: Request, *, close: bool, chunked: bool) ->
     """The status line and header lines."""
     reason = response.reason or (reason_phrase(response.status).encode() if response.error is not None else b"")
     lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, reason)]
-    lines += [b"%b: %b\r\n" % pair for pair in response.headers]
+    headers: RawHeaders = response.headers
+    ready = response.ready
+    if ready is not None and headers[: len(ready[0])] == ready[0]:  # nobody has touched them
+        lines.append(ready[1])
+        headers = headers[len(ready[0]) :]
+    lines += [b"%b: %b\r\n" % pair for pair in headers]
     if chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
     elif not response.declared:
@@ -45,6 +54,20 @@ def interim(status: int, reason: bytes, headers: RawHeaders) -> bytes:
     gone = _INTERIM_ENDS.union(*(nominations(value) for name, value in headers if name.lower() == b"connection"))
     lines = b"".join(b"%b: %b\r\n" % pair for pair in headers if pair[0].lower() not in gone)
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)
+
+
+def write_interim(transport: asyncio.Transport, status: int, reason: bytes, headers: RawHeaders) -> None:
+    """Pass a 1xx response on, unless the client is gone."""
+    if not transport.is_closing():
+        transport.write(interim(status, reason, headers))
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection by a TCP reset: what is buffered is lost, and the client can tell."""
+    peer = transport.get_extra_info("socket")
+    if peer is not None and peer.family != socket.AF_UNIX:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
 
 
 class Sender:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sidecar.config.model import Listener as ListenerSpec
 from sidecar.errors import ProxyError
+from sidecar.forwarding.max_forwards import LIMITED, last_hop
 from sidecar.listener.answers import error_response
 from sidecar.listener.outbound import Sender, head
 from sidecar.listener.peers import Networks, is_trusted
@@ -69,6 +70,7 @@ class Service:
             announce=self.spec.mode == "reverse",
             peer=b"unknown" if peer.unix_path is not None else peer.host.encode("latin-1"),
             scheme=b"https" if secure else b"http",
+            proxies=tuple(self._trusted),
         )
 
     async def idle(self, within: float) -> None:
@@ -127,6 +129,8 @@ class Service:
 
     async def _answer(self, request: Request) -> Response:
         try:
+            if request.method in LIMITED and (answer := last_hop(request)) is not None:
+                return answer
             return await self._handler()(request)
         except ProxyError as error:
             return error_response(error, request)

@@ -4,6 +4,16 @@ from typing import TypeAlias
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
+FORBIDDEN_TRAILERS = frozenset(
+    {
+        b"authorization", b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type",
+        b"cookie", b"expect", b"forwarded", b"host", b"keep-alive", b"max-forwards", b"proxy-authorization",
+        b"proxy-connection", b"range", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"via",
+        b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
+    }
+)  # fmt: skip
+"""Names, lower case: what frames, routes or authenticates a message may not come behind it (RFC 9110 §6.5.1)."""
+
 
 class Headers(list[tuple[bytes, bytes]]):
     """Header lines in wire order with case and duplicates; the methods find names without regard to case."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 from sidecar.model.endpoint import NOWHERE, Address
 from sidecar.model.headers import Headers, RawHeaders, set_length
@@ -17,6 +18,7 @@ class Origin:
     announce: bool  # write X-Forwarded-*: a gateway does, a forward proxy for its own app does not
     peer: bytes
     scheme: bytes
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose word on the client is believed
 
 
 NO_ORIGIN = Origin(b"sidecar", trusted=False, announce=False, peer=b"unknown", scheme=b"http")
@@ -26,9 +28,9 @@ class Request:
     """One downstream request on its way up. Filters may change method, target, authority, headers and body."""
 
     __slots__ = (
-        "attempts", "authority", "body", "cluster", "deadline", "headers", "interim", "length", "listener", "method",
-        "notes", "origin", "peer", "prefix", "received_ns", "route", "scheme", "started", "target", "trace", "trailers",
-        "upgrade", "version",
+        "attempts", "authenticated", "authority", "body", "cluster", "deadline", "headers", "interim", "length",
+        "listener", "method", "notes", "origin", "peer", "prefix", "received_ns", "route", "scheme", "started",
+        "target", "trace", "trailers", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one place builds it, by name
@@ -71,6 +73,7 @@ class Request:
         self.prefix = b""  # the path prefix that the rule matched, for URLRewrite
         self.cluster = ""  # name of the cluster chosen
         self.attempts: list[Attempt] = []
+        self.authenticated = False  # by its credentials, whatever is left of them: for a shared cache (RFC 9111 §3.5)
         self.notes: dict[str, str | int] | None = None  # what filters tell the span, by attribute name
 
     @property

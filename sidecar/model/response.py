@@ -14,10 +14,12 @@ class Response:
         "_closers",
         "body",
         "declared",
+        "delimited",
         "error",
         "flag",
         "headers",
         "length",
+        "ready",
         "reason",
         "status",
         "trailers",
@@ -40,6 +42,8 @@ class Response:
         self.body = body
         self.length = len(body) if isinstance(body, bytes) else length  # None: unknown (chunked)
         self.declared = False  # `length` stands in the headers, as the upstream wrote it
+        self.delimited = True  # the end of the body is marked: False where closing the connection ends it
+        self.ready: tuple[RawHeaders, bytes] | None = None  # first header lines whose bytes are made, and the bytes
         self.trailers: RawHeaders = []  # filled once a streamed body has ended
         self.tunnel = tunnel  # set after 101 and after CONNECT
         self.error: ProxyErrorLike | None = None  # the failure this response tells of

@@ -6,7 +6,7 @@ Fields were judged when the configuration was loaded (`config/check_routes.py`);
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -110,6 +110,18 @@ class Candidate:
             if not condition.holds(facts.field(condition.name)):
                 return False
         return all(condition.holds(facts.param(condition.name)) for condition in self.params)
+
+
+def preflight_of(candidate: Candidate) -> Candidate | None:
+    """What takes the preflights of a rule that answers them (CORS), where its match names a method; None: it does so.
+
+    A preflight names the method that is to follow and carries none of the fields that will (Fetch, "CORS-preflight
+    fetch"): a match that asks for fields takes no preflight.
+    """
+    if candidate.method in (None, "OPTIONS") or candidate.headers:
+        return None
+    follows = Condition(b"access-control-request-method", candidate.method.encode(), None, "latin-1")
+    return replace(candidate, method="OPTIONS", headers=(follows,))
 
 
 def path_of(target: bytes) -> bytes | None:

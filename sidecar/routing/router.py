@@ -8,11 +8,11 @@ Cost: a lookup for each label of the host and each segment of the path; only reg
 
 from collections.abc import Iterable, Sequence
 
-from sidecar.config.model import Match, Route, Rule
+from sidecar.config.model import CorsFilter, Match, Route, Rule
 from sidecar.errors import NoRoute
 from sidecar.model import Request
 from sidecar.routing.explain import RuleView, Verdict, explain, host_of
-from sidecar.routing.matches import Candidate, Facts, Matched, compile_match, path_of
+from sidecar.routing.matches import Candidate, Facts, Matched, compile_match, path_of, preflight_of
 
 _SHOWN = 200  # characters of host and path in an error
 
@@ -117,6 +117,8 @@ class Router:
         number = len(self._rules)
         matches = enumerate(rule.matches or (Match(),))
         candidates = [compile_match(match, route, rule, number, f"{path}.matches[{at}]") for at, match in matches]
+        if any(isinstance(each, CorsFilter) for each in rule.filters):
+            candidates += [twin for each in candidates if (twin := preflight_of(each)) is not None]
         return RuleView(path, route.hostnames, tuple(candidates))
 
     def _tables(self, authority: str) -> Sequence[_Table]:

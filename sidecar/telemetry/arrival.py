@@ -1,10 +1,14 @@
 """The request as it came, before filters change it, and what its fields say of the client behind trusted proxies. Pure.
 
-`Forwarded` (RFC 7239) goes before `X-Forwarded-*`; both are read only where the peer is trusted.
+`Forwarded` (RFC 7239) goes before `X-Forwarded-*`; both are read only where the peer is trusted. The client is the
+last one in the chain that is no trusted proxy itself: what stands before it, the client may have made up.
 Text from peers is made fit to be shown: `clean` escapes control characters.
 """
 
 import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import chain
 
 from sidecar.model import Address, RawHeaders, Request
 
@@ -15,6 +19,7 @@ ARRIVAL_FIELDS = _FORWARDED_FIELDS | {b"user-agent"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NODE = re.compile(r"[0-9A-Za-z.:%_-]{1,64}")
 _AUTHORITY = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?")
+_MOST_HOPS = 32
 _FORWARDED_PAIR = re.compile(r'\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"\s]*))\s*(?:[;,]|$)')
 
 
@@ -45,6 +50,43 @@ def forwarded_first(value: str) -> dict[str, str]:
     return found
 
 
+def ip_of(host: str) -> IPv4Address | IPv6Address | None:
+    """The address, without its zone, an IPv4 one that a dual-stack socket wrote as IPv6 as IPv4; None for a name."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def _forwarded_nodes(lines: Sequence[str]) -> list[str | None]:
+    """The address of each hop in `Forwarded` fields; None where a hop names none, and for all that does not parse."""
+    text = ",".join(lines)
+    nodes: list[str | None] = []
+    at, named = 0, None
+    while (match := _FORWARDED_PAIR.match(text, at)) is not None:
+        if match[1].lower() == "for":
+            named = _node(re.sub(r"\\(.)", r"\1", match[2]) if match[2] is not None else match[3])
+        at = match.end()
+        if text[at - 1] != ";":
+            nodes.append(named)
+            named = None
+    return nodes if at == len(text) else [*nodes, None]
+
+
+def _client(nodes: Sequence[str | None], proxies: Sequence[IPv4Network | IPv6Network]) -> str | None:
+    """The last node that is no trusted proxy, else the first; None where a node on the way there names no address."""
+    found: str | None = None
+    for node in reversed(nodes[-_MOST_HOPS:]):
+        address = ip_of(node) if node is not None else None
+        if address is None:
+            return None
+        found = node
+        if not any(address in network for network in proxies):
+            return found
+    return found if len(nodes) <= _MOST_HOPS else None
+
+
 def _node(text: str) -> str | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; None for `unknown` and obfuscated names."""
     text = text.strip()
@@ -60,7 +102,7 @@ def _node(text: str) -> str | None:
 class Arrival:
     """What the client asked for."""
 
-    __slots__ = ("_client", "authority", "method", "scheme", "target", "user_agent")
+    __slots__ = ("_client", "_disputed", "authority", "method", "scheme", "target", "user_agent")
 
     def __init__(self, request: Request, fields: RawHeaders) -> None:
         self.method = request.method
@@ -69,18 +111,20 @@ class Arrival:
         self.scheme = request.scheme
         self.user_agent = b""
         self._client: str | None = None
+        self._disputed = False  # a trusted peer's fields name no client, or two
         if fields:
             for name, value in fields:
                 if name == b"user-agent":
                     self.user_agent = value
                     break
             if request.trusted:
-                self._believe(fields)
+                self._believe(fields, request.origin.proxies)
 
-    def _believe(self, fields: RawHeaders) -> None:
-        first = {name: value.decode("latin-1") for name, value in reversed(fields) if name in _FORWARDED_FIELDS}
-        if not first:
+    def _believe(self, fields: RawHeaders, proxies: Sequence[IPv4Network | IPv6Network]) -> None:
+        lines = [(name, value.decode("latin-1")) for name, value in fields if name in _FORWARDED_FIELDS]
+        if not lines:
             return
+        first = dict(reversed(lines))
         said = forwarded_first(first.get(b"forwarded", ""))
         scheme = said.get("proto") or first.get(b"x-forwarded-proto", "").partition(",")[0].strip()
         if scheme.lower() in ("http", "https"):
@@ -88,7 +132,19 @@ class Arrival:
         self.authority = (
             said.get("host") or first.get(b"x-forwarded-host", "").partition(",")[0].strip() or self.authority
         )
-        self._client = _node(said.get("for", "")) or _node(first.get(b"x-forwarded-for", "").partition(",")[0])
+        self._believe_client(lines, proxies)
+
+    def _believe_client(self, lines: Sequence[tuple[bytes, str]], proxies: Sequence[IPv4Network | IPv6Network]) -> None:
+        forwarded = [value for name, value in lines if name == b"forwarded"]
+        x_forwarded_for = [value for name, value in lines if name == b"x-forwarded-for"]
+        named: list[str | None] = []
+        if forwarded:
+            named.append(_client(_forwarded_nodes(forwarded), proxies))
+        if x_forwarded_for:
+            hops = chain.from_iterable(value.split(",") for value in x_forwarded_for)
+            named.append(_client([_node(hop) for hop in hops], proxies))
+        self._client = next(filter(None, named), None)
+        self._disputed = len({each and ip_of(each) for each in named}) > 1 or None in named
 
     @property
     def path(self) -> str:
@@ -98,3 +154,11 @@ class Arrival:
     def client(self, peer: Address) -> str:
         """`client.address`: whom a trusted peer names, else the peer."""
         return self._client or peer.unix_path or peer.host
+
+    def client_ip(self, peer: Address) -> IPv4Address | IPv6Address | None:
+        """The client's address as a decision may rest on it; None where none is named beyond doubt.
+
+        Both fields, where a trusted peer sends both, must name the same: a proxy that writes one of them passes on what
+        the client wrote into the other.
+        """
+        return None if self._disputed else ip_of(self._client or peer.host)

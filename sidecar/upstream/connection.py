@@ -33,6 +33,7 @@ class Connection(asyncio.Protocol):
         self.address = address
         self.loop = loop
         self.transport: asyncio.Transport | None = None
+        self.used = False  # it has carried a request: the upstream may close it as the next one is sent
         self._idle_timeout = idle_timeout
         self._stream_idle_timeout = stream_idle_timeout
         self._period = min(idle_timeout, stream_idle_timeout)
@@ -54,6 +55,11 @@ class Connection(asyncio.Protocol):
             self._parser.persistent and self._exchange is None and transport is not None and not transport.is_closing()
         )
 
+    @property
+    def starved(self) -> bool:
+        """Whether the request is not whole because the client has not sent the rest of its body."""
+        return self._pump is not None and self._pump.starved
+
     def begin(
         self, request: Request, head: bytes, body: bytes | AsyncIterator[bytes] | None, *, chunked: bool
     ) -> Exchange:
@@ -64,7 +70,7 @@ class Connection(asyncio.Protocol):
         """
         if self.transport is None or self.transport.is_closing():
             raise UpstreamReset("the connection closed before the request was sent", unsent=True)
-        exchange = Exchange(self, request.method, request.interim, upgrade=request.upgrade is not None)
+        exchange = Exchange(self, request.method, request.interim, upgrade=request.upgrade)
         self._exchange = exchange
         self._parser.expect(exchange)
         self._moved()
@@ -181,6 +187,7 @@ class Connection(asyncio.Protocol):
             self._pump = pump
             self.abort()
         elif self.usable:
+            self.used = True
             self._hurry()
             self._on_free(self)
         else:

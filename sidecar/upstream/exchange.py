@@ -38,16 +38,20 @@ class Exchange:
         "trailers",
         "upgrade",
         "upgraded",
+        "version",
         "waiter",
     )
 
-    def __init__(self, connection: "Connection", method: str, interim: Interim | None, *, upgrade: bool) -> None:
+    def __init__(
+        self, connection: "Connection", method: str, interim: Interim | None, *, upgrade: bytes | None
+    ) -> None:
         self.connection = connection
         self.method = method
         self.interim = interim  # passes 1xx responses on
-        self.upgrade = upgrade  # the request asks for another protocol
+        self.upgrade = upgrade  # the protocols that the request asks for
         self.status = 0  # 0 until the final head is here
         self.reason = b""
+        self.version = "1.1"
         self.headers: RawHeaders = []
         self.trailers: RawHeaders = []
         self.chunks: list[bytes] = []

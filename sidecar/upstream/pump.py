@@ -30,6 +30,11 @@ class Pump:
         self._writable: asyncio.Future[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run(), name="request body")
 
+    @property
+    def starved(self) -> bool:
+        """Whether it waits for more of the body, not for the upstream to read."""
+        return not self.sent and not self._paused
+
     def pause(self) -> None:
         """The upstream reads slowly."""
         self._paused = True

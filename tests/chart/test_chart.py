@@ -12,6 +12,8 @@ import sidecar
 from deploy.helm.schema import VALUES_SCHEMA, combined
 from sidecar.config import load as configuration
 from sidecar.config.model import Config
+from sidecar.inject.patch import spec_hash
+from sidecar.inject.settings import settings
 from tests.support import helm
 
 CI_VALUES = sorted((helm.CHARTS / "sidecar" / "ci").glob("*-values.yaml"))
@@ -80,10 +82,8 @@ def test_a_sidecar_without_inbound_has_no_app_cluster(charts: Path) -> None:
 
 
 def test_an_existing_config_map_replaces_the_charts_own(charts: Path) -> None:
-    objects = helm.template(
-        charts / "sidecar", "web", "shop", "--set", "config.existingConfigMap=mine,rbac.create=false"
-    )
-    assert objects == []
+    values = "config.existingConfigMap=mine,rbac.create=false,injection.policy=disabled"
+    assert helm.template(charts / "sidecar", "web", "shop", "--set", values) == []
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,78 @@ def test_values_schema_and_readme_name_the_same_values() -> None:
 
 
 def test_the_notes_say_what_is_next_and_warn_of_missing_rights(charts: Path) -> None:
-    arguments = ("install", "web", str(charts / "sidecar"), "--dry-run=client", "--namespace", "shop")
+    disabled = ("--set", "injection.policy=disabled")
+    arguments = ("install", "web", str(charts / "sidecar"), "--dry-run=client", "--namespace", "shop", *disabled)
     notes = helm.run(*arguments, "--set", "rbac.create=false")
     assert 'include "sidecar.container" .Subcharts.sidecar' in notes
     assert "WARNING: rbac.create is off" in notes
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in notes
     assert "WARNING" not in helm.run(*arguments)
+
+
+POLICY = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
+
+
+def test_a_cluster_without_the_policys_api_is_told_what_to_do_instead(charts: Path) -> None:
+    with pytest.raises(helm.HelmError) as refused:
+        helm.run("template", "sidecar", str(charts / "sidecar"), "--kube-version", "1.35.0")
+    for word in ("v1.35.0", "Kubernetes 1.36", "injection.policy=disabled", "sidecar inject", "--api-versions"):
+        assert word in str(refused.value)
+
+
+def test_the_policy_comes_with_the_chart_but_not_with_an_app_that_depends_on_it(charts: Path) -> None:
+    assert len(helm.of_kind(helm.template(charts / "sidecar", "sidecar", "system"), *POLICY)) == 3
+    assert not helm.of_kind(helm.template(charts / "example-app", "web", "shop"), *POLICY)
+    enabled = helm.template(charts / "example-app", "web", "shop", "--set", "sidecar.injection.policy=enabled")
+    assert len(helm.of_kind(enabled, *POLICY)) == 3
+
+
+def test_two_releases_have_policies_of_their_own_whose_bindings_name_them(charts: Path) -> None:
+    names = set()
+    for release, namespace in (("sidecar", "a"), ("sidecar", "b"), ("sidecar-canary", "a")):
+        policy, *bindings = helm.of_kind(helm.template(charts / "sidecar", release, namespace), *POLICY)
+        assert {binding["spec"]["policyName"] for binding in bindings} == {policy["metadata"]["name"]}
+        names |= {(item["kind"], item["metadata"]["name"]) for item in (policy, *bindings)}
+    assert len(names) == 9
+
+
+def test_the_failure_policy_is_a_value(charts: Path) -> None:
+    for value in ("Fail", "Ignore"):
+        objects = helm.template(charts / "sidecar", "web", "shop", "--set", f"injection.failurePolicy={value}")
+        assert helm.of_kind(objects, POLICY[0])[0]["spec"]["failurePolicy"] == value
+
+
+def roles(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """Each binding: its kind, where it is, whom it binds."""
+    return {
+        (item["kind"], item["metadata"].get("namespace", ""), subject["name"])
+        for item in helm.of_kind(objects, "RoleBinding", "ClusterRoleBinding")
+        for subject in item["subjects"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "bound"),
+    [
+        ("", {("ClusterRoleBinding", "", "system:serviceaccounts")}),
+        ("rbac.subjectNamespaces={shop}", {("ClusterRoleBinding", "", "system:serviceaccounts:shop")}),
+        ("rbac.namespaces={shop}", {("RoleBinding", "shop", "system:serviceaccounts")}),
+        ("injection.policy=disabled", {("RoleBinding", "system", "system:serviceaccounts:system")}),
+        (
+            "injection.policy=disabled,rbac.clusterWide=true",
+            {("ClusterRoleBinding", "", "system:serviceaccounts:system")},
+        ),
+    ],
+)
+def test_rights_reach_as_far_as_the_policy_and_can_be_narrowed(
+    charts: Path, values: str, bound: set[tuple[str, str, str]]
+) -> None:
+    flags = () if not values else ("--set", values)
+    assert roles(helm.template(charts / "sidecar", "sidecar", "system", *flags)) == bound
+
+
+def test_the_policy_and_the_generator_write_the_same_hash(charts: Path) -> None:
+    for values in ({}, load(helm.CHARTS / "sidecar" / "ci" / "full-values.yaml")):
+        flags = ("--values", str(helm.CHARTS / "sidecar" / "ci" / "full-values.yaml")) if values else ()
+        (policy,) = helm.of_kind(helm.template(charts / "sidecar", "sidecar", "system", *flags), POLICY[0])
+        assert spec_hash(settings(values)) in yaml.safe_dump(policy, width=10_000)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.inject.container import USER, Settings, container
+from sidecar.inject.container import USER, container
+from sidecar.inject.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
 from sidecar.inject import container
-from sidecar.inject.container import Settings
+from sidecar.inject.settings import Settings
+from sidecar.inject.settings import settings as settings_of
 from tests.support import helm
 
 FULL = yaml.safe_load((helm.CHARTS / "sidecar" / "ci" / "full-values.yaml").read_text())
@@ -23,9 +23,11 @@ TABLE: dict[str, dict[str, Any]] = {
     "slow start": {"startup": {"failureThreshold": 300}},
     "resources": {"resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": 2, "memory": "1Gi"}}},
     "otel": {"otel": {"OTEL_TRACES_SAMPLER_ARG": "0.1", "OTEL_SDK_DISABLED": "true", "OTEL_B": "a=b: '\"#{"}},
+    "https too": {"outbound": {"https": True}},
     "no proxy": {"noProxy": ["metadata.example", "10.0.0.0/8"]},
     "extras": {
         "extraEnv": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}, {"name": "B", "value": "1"}],
+        "extraVolumes": [{"name": "filters", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "filters", "mountPath": "/filters", "readOnly": True}],
     },
     "everything": FULL,
@@ -48,12 +50,9 @@ def merged(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(values: dict[str, Any]) -> Settings:
-    """The chart's values as the generator's settings, without what is no matter of the container."""
+    """The chart's values as the generator's settings."""
     everything = merged(yaml.safe_load((helm.CHARTS / "sidecar" / "values.yaml").read_text()), values)
-    others = {"config", "rbac", "outbound", "commonLabels", "fullnameOverride"}
-    mine = {name: value for name, value in everything.items() if name not in others}
-    mine["inbound"] = {name: value for name, value in mine["inbound"].items() if name != "routes"}
-    return msgspec.convert(mine, Settings)
+    return settings_of(everything)
 
 
 @pytest.mark.parametrize("values", TABLE.values(), ids=TABLE)
@@ -61,7 +60,7 @@ def test_the_template_renders_what_the_generator_makes(charts: Path, tmp_path: P
     spec = render(charts, tmp_path, values)["spec"]
     chosen = settings(values)
     assert spec["initContainers"] == [container.container(chosen)]
-    assert spec["volumes"][:-1] == container.volumes(values.get("fullnameOverride", "web-sidecar"))
+    assert spec["volumes"][:-1] == container.volumes(chosen, values.get("fullnameOverride", "web-sidecar"))
     assert spec["containers"][0]["env"][:-2] == container.app_environment(chosen)
 
 
@@ -71,7 +70,7 @@ def test_the_values_and_the_settings_have_the_same_defaults() -> None:
 
 def test_an_existing_config_map_is_mounted(charts: Path, tmp_path: Path) -> None:
     spec = render(charts, tmp_path, {"config": {"existingConfigMap": "mine"}})["spec"]
-    assert spec["volumes"][:-1] == container.volumes("mine")
+    assert spec["volumes"][:-1] == container.volumes(Settings(), "mine")
 
 
 def test_a_template_that_drifts_is_noticed(charts: Path, tmp_path: Path) -> None:

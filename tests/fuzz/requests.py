@@ -145,7 +145,8 @@ def check(data: bytes, loop: asyncio.AbstractEventLoop) -> None:
     cut, wire = _CUTS[data[0] % len(_CUTS)], data[1:]
     whole = loop.run_until_complete(run(wire, 0))
     assert b"HTTP/1.1 500 " not in whole.written, whole.written
-    if cut:
+    tunnelled = any(one.request.method == "CONNECT" for one in whole.seen)  # what follows is not HTTP, whenever it comes
+    if cut and not tunnelled:
         other = loop.run_until_complete(run(wire, cut))
         assert other.outcome() == whole.outcome(), (cut, other.outcome(), whole.outcome())
     for one in whole.seen:
@@ -194,7 +195,7 @@ def judge_fields(request: Request, head: bytes) -> None:
 
 def judge_message(request: Request, read: Message) -> None:
     """Every field that was to stay is there, in order, byte for byte."""
-    kept = [pair for pair in read.fields if pair in request.headers and pair[0].lower() not in OURS]
+    kept = [pair for pair in read.fields if pair in request.headers and pair[0].lower() not in {*OURS, b"host"}]
     wanted = iter(request.headers)
     assert all(pair in wanted for pair in kept), (kept, request.headers)
 

@@ -59,7 +59,7 @@ class _Connection:
 
 def run(data: bytes, cut: int, method: bytes, *, upgrade: bool) -> Run:
     """Let one parser take the bytes in pieces of `cut`."""
-    exchange = Exchange(cast("Any", _Connection()), method.decode(), None, upgrade=upgrade)
+    exchange = Exchange(cast("Any", _Connection()), method.decode(), None, upgrade=b"websocket" if upgrade else None)
     result = Run(exchange, ResponseParser())
     exchange.interim = lambda *what: result.interims.append(what)
     result.parser.expect(exchange)

@@ -62,9 +62,7 @@ def _same(trace_id: int, span_id: int, flags: int) -> None:
 
 
 def _arrival(lines: list[tuple[bytes, bytes]]) -> None:
-    request = Request(
-        method="GET", target=b"/", authority="a", headers=Headers(lines), origin=origin(trusted=True)
-    )
+    request = Request(method="GET", target=b"/", authority="a", headers=Headers(lines), origin=origin(trusted=True))
     arrival = Arrival(request, [(name.lower(), value) for name, value in lines])
     assert arrival.scheme in ("http", "https")
     client = arrival.client(Address("192.0.2.1", 1))

@@ -1,6 +1,7 @@
 """What a broken upstream, a client that leaves and a stale connection come to on the wire."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.usefixtures("each_engine")
 HOST = b"Host: shop.example\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello"
+
+
+End = Callable[[OriginConnection], None]
 
 
 async def gone(origin: Origin, number: int = 0) -> None:
@@ -48,7 +52,25 @@ MALFORMED = {
     "NUL in a value": b"HTTP/1.1 200 OK\r\nX-A: a\x00b\r\nContent-Length: 2\r\n\r\nok",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
     "the same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
-    "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "length and chunks": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    ),
+    "gzip, chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "chunked, gzip": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "chunked twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\nok",
+    "empty length": b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nok",
+    "length of a 304 that is none": b"HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n",
+    "spaced length": b"HTTP/1.1 200 OK\r\nContent-Length: 1 2\r\n\r\nok",
+    "hex length": b"HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok",
+    "LF instead of CRLF": b"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 2\r\n\r\nok",
+    "control byte in a value": b"HTTP/1.1 200 OK\r\nX-A: a\x01b\r\nContent-Length: 2\r\n\r\nok",
+    "DEL in a value": b"HTTP/1.1 200 OK\r\nX-A: a\x7fb\r\nContent-Length: 2\r\n\r\nok",
+    "control byte in the reason": b"HTTP/1.1 200 O\x00K\r\nContent-Length: 2\r\n\r\nok",
+    "space in a name": b"HTTP/1.1 200 OK\r\nX A: 1\r\nContent-Length: 2\r\n\r\nok",
+    "empty name": b"HTTP/1.1 200 OK\r\n: 1\r\nContent-Length: 2\r\n\r\nok",
+    "status 099": b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nok",
+    "status 000": b"HTTP/1.1 000 Odd\r\nContent-Length: 2\r\n\r\nok",
     "negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
     "signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
     "length list": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
@@ -127,6 +149,33 @@ async def test_endless_trailers_cut_the_response() -> None:
             assert b"0\r\n\r\n" not in await one.end()
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-A: ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-A",
+    ],
+    ids=["trailer value", "trailer name"],
+)
+async def test_endless_line_behind_a_body_cuts_the_response(begun: bytes) -> None:
+    sent = 0
+
+    async def serve(connection: OriginConnection) -> None:
+        nonlocal sent
+        await connection.request()
+        await connection.send(begun)
+        while sent < 64 << 20:
+            await connection.send(b"a" * 65_536)
+            sent += 65_536
+
+    async with Origin(serve) as origin, running_proxy(reverse(origin.address)) as proxy:
+        async with client(proxy.address) as one:
+            await one.send(GET)
+            await one.head()
+            assert b"0\r\n\r\n" not in await one.end()
+        assert sent < 16 << 20
+
+
 @pytest.mark.parametrize("extra", [b"extra", OK, b"\r\n", b"HTTP/1.1 408 Timeout\r\nConnection: close\r\n\r\n"])
 async def test_bytes_behind_a_response_reach_no_client_and_end_the_connection(extra: bytes) -> None:
     async with Origin(each_connection(answers(OK + extra), answers(OK))) as origin:
@@ -180,7 +229,7 @@ async def test_head_answered_with_a_body_never_reaches_the_client() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\nwo",
     ],
 )
-async def test_response_cut_short_is_cut_short_for_the_client(begun: bytes, end) -> None:  # type: ignore[no-untyped-def]
+async def test_response_cut_short_is_cut_short_for_the_client(begun: bytes, end: End) -> None:
     go = asyncio.Event()
     async with Origin(answers((begun, go, end))) as origin, running_proxy(reverse(origin.address)) as proxy:
         async with client(proxy.address) as one:
@@ -388,7 +437,7 @@ async def test_stale_connection_is_not_noticed_by_an_idempotent_request() -> Non
 
 
 @pytest.mark.parametrize("end", [close, reset])
-async def test_post_that_may_have_been_processed_is_not_sent_again(end) -> None:  # type: ignore[no-untyped-def]
+async def test_post_that_may_have_been_processed_is_not_sent_again(end: End) -> None:
     async def stale(connection: OriginConnection) -> None:
         await connection.request()
         await connection.send(OK)

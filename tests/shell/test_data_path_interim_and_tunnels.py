@@ -1,6 +1,7 @@
 """1xx responses, upgrades and CONNECT on the wire."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -190,7 +191,9 @@ async def test_upgrade_split_over_two_connection_fields_is_seen() -> None:
     async with Origin(echo) as origin, running_proxy(reverse(origin.address)) as proxy:
         async with client(proxy.address) as one:
             request = (
-                b"GET / HTTP/1.1\r\n" + HOST + b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: e\r\n\r\n"
+                b"GET / HTTP/1.1\r\n"
+                + HOST
+                + b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
             )
             await one.send(request)
             assert (await one.head()).startswith(b"HTTP/1.1 101")
@@ -252,7 +255,7 @@ async def test_tunnel_holds_back_a_sender_whose_peer_does_not_read() -> None:
             assert stalled.is_set()
 
 
-async def _still(value) -> int:  # type: ignore[no-untyped-def]  # a function without arguments
+async def _still(value: Callable[[], int]) -> int:
     """The value once it has not moved for a while."""
     last = -1
     while last != value() or last == 0:
@@ -323,7 +326,7 @@ async def test_client_that_leaves_while_a_tunnel_is_open_frees_it() -> None:
             target = origin.address.encode()
             await one.send(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
             await one.head()
-        await eventually(lambda: origin.connections[0].gone.is_set(), "the tunnel stays open")
+        await eventually(origin.connections[0].gone.is_set, "the tunnel stays open")
         await proxy.quiet()
 
 

@@ -1,11 +1,12 @@
 """Messages pass the data path exactly: targets, fields, bodies, framing, both ways, for real sockets."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from tests.support.client import ask, client
-from tests.support.origin import OK, Origin, answers, close
+from tests.support.origin import OK, Origin, OriginConnection, answers, close
 from tests.support.proxy import forward, reverse, running_proxy
 
 pytestmark = pytest.mark.usefixtures("each_engine")
@@ -339,7 +340,7 @@ async def test_keep_alive_is_used_on_both_sides() -> None:
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    async def serve(connection):  # type: ignore[no-untyped-def]  # of tests.support.origin.Serve
+    async def serve(connection: OriginConnection) -> None:
         while (request := await connection.request()) is not None:
             body = request.line.split()[1]
             await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
@@ -395,7 +396,7 @@ async def test_http_1_0_client_asking_for_keep_alive_gets_it() -> None:
             assert (answer.body, answer.values(b"connection")) == (b"ok", [b"keep-alive"])
 
 
-async def test_unix_sockets_carry_both_sides(tmp_path) -> None:  # type: ignore[no-untyped-def]  # pytest's Path
+async def test_unix_sockets_carry_both_sides(tmp_path: Path) -> None:
     async with Origin() as origin:
         path = f"unix:{tmp_path}/in.sock"
         async with running_proxy(reverse(origin.address, listener={"address": path})) as first:

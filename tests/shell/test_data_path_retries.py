@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.client import Answered, ask, client
+from tests.support.client import Answered, Client, ask, client
 from tests.support.origin import OK, Origin, OriginConnection, answers, deaf_address, each_connection, unused_address
 from tests.support.proxy import Data, eventually, reverse, running_proxy
 
@@ -276,6 +276,36 @@ async def test_timeout_while_the_request_body_is_still_coming_is_a_504() -> None
             assert (await one.response()).status == 504
 
 
+@pytest.mark.parametrize("timeouts", [{"request": "50ms"}, {"backendRequest": "50ms"}])
+async def test_client_that_sends_its_body_slowly_blames_no_endpoint(timeouts: Data) -> None:
+    async with Origin(silent) as origin, running_proxy(reverse(origin.address, rule={"timeouts": timeouts})) as proxy:
+        for _ in range(4):
+            async with client(proxy.address) as one:
+                await one.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\nhello")
+                assert (await one.response()).status == 504
+        assert proxy.failures == 0
+
+
+async def test_origin_that_does_not_read_the_body_is_blamed() -> None:
+    async def deaf(connection: OriginConnection) -> None:
+        await connection.until(b"\r\n\r\n")
+        await connection.gone.wait()
+
+    rule = {"timeouts": {"backendRequest": "500ms"}}
+    async with Origin(deaf) as origin, running_proxy(reverse(origin.address, rule=rule)) as proxy:
+        async with client(proxy.address) as one, asyncio.TaskGroup() as group:
+            await one.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 100000000\r\n\r\n")
+            upload = group.create_task(_upload(one))
+            assert (await one.response()).status == 504
+            upload.cancel()
+        assert proxy.failures == 1
+
+
+async def _upload(one: Client) -> None:
+    while True:
+        await one.send(bytes(65_536))
+
+
 async def test_client_that_stops_sending_its_body_is_a_408() -> None:
     config = {"limits": {"body_timeout": "100ms"}}
     async with Origin(silent) as origin, running_proxy(reverse(origin.address, listener=config)) as proxy:
@@ -411,6 +441,29 @@ async def test_connection_lost_while_others_wait_gives_its_place_on() -> None:
                 go.set()
                 assert (await first.response()).status == 502
                 assert (await second.response()).body == b"ok"
+
+
+async def test_connection_that_is_handed_on_and_stale_is_not_noticed_by_an_idempotent_request() -> None:
+    async def stale(connection: OriginConnection) -> None:
+        await connection.request()
+        await go.wait()
+        await connection.send(OK)
+        await connection.request()
+        connection.reset()
+
+    go = asyncio.Event()
+    config = {"circuit_breakers": {"max_connections": 1}, "connect_timeout": "10s"}
+    async with Origin(each_connection(stale, answers(OK))) as origin:
+        async with running_proxy(reverse(origin.address, cluster=config)) as proxy, client(proxy.address) as first:
+            await first.send(GET)
+            await origin.connected()
+            async with client(proxy.address) as second:
+                await second.send(GET)
+                await eventually(lambda: proxy.inflight == 2, "the request does not wait")
+                go.set()
+                assert (await first.response()).body == b"ok"
+                assert (await second.response()).body == b"ok"
+        assert [len(connection.requests) for connection in origin.connections] == [2, 1]
 
 
 async def test_tunnels_give_their_place_among_the_connections_back() -> None:

@@ -32,7 +32,7 @@ async def at_rest(value: Callable[[], int]) -> int:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 async def test_slow_client_holds_the_origin_back(framing: str) -> None:
-    size = 64 * MIB
+    size = 32 * MIB
     head = {
         "length": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size,
         "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -70,7 +70,7 @@ async def test_slow_client_holds_the_origin_back(framing: str) -> None:
 
 
 async def test_slow_origin_holds_the_client_back() -> None:
-    size = 64 * MIB
+    size = 32 * MIB
     go = asyncio.Event()
     digest = hashlib.sha256()
 

@@ -64,13 +64,14 @@ async def _upload(address: str, size: int) -> bytes:
 
 async def _serve(connection: OriginConnection) -> None:
     """Sends as many bytes as the path says; hashes what is posted."""
-    head = await connection.until(b"\r\n\r\n")
-    if head.startswith(b"GET"):
-        size = int(head.split()[1][1:])
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-        for _ in range(size // len(BLOCK)):
-            await connection.send(BLOCK)
-    else:
+    while True:
+        head = await connection.until(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            size = int(head.split()[1][1:])
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            for _ in range(size // len(BLOCK)):
+                await connection.send(BLOCK)
+            continue
         left = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
         digest = hashlib.sha256()
         while left:

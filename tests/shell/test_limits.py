@@ -187,7 +187,11 @@ async def _another(address: str, origin: Origin) -> None:
 
 async def test_half_open_connections_are_closed_in_time_and_others_are_served() -> None:
     config = limits(header_timeout="1s", keepalive_timeout="1s")
-    async with Origin() as origin, running_proxy(reverse(origin.address, listener=config)) as proxy, AsyncExitStack() as open_:
+    async with (
+        Origin() as origin,
+        running_proxy(reverse(origin.address, listener=config)) as proxy,
+        AsyncExitStack() as open_,
+    ):
         for number in range(MANY):
             one = await open_.enter_async_context(client(proxy.address))
             if number % 2:
@@ -200,7 +204,11 @@ async def test_half_open_connections_are_closed_in_time_and_others_are_served() 
 
 async def test_one_client_that_holds_all_connections_keeps_others_out_until_they_time_out() -> None:
     config = limits(max_connections=5, keepalive_timeout="300ms")
-    async with Origin() as origin, running_proxy(reverse(origin.address, listener=config)) as proxy, AsyncExitStack() as open_:
+    async with (
+        Origin() as origin,
+        running_proxy(reverse(origin.address, listener=config)) as proxy,
+        AsyncExitStack() as open_,
+    ):
         held = [await open_.enter_async_context(client(proxy.address)) for _ in range(5)]
         assert (await held[0].ask(GET)).status == 200
         async with client(proxy.address) as other:
@@ -231,7 +239,9 @@ async def test_memory_for_a_connection_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_accepting_pauses_when_descriptors_run_out_and_no_client_is_turned_away(loop: str, tmp_path: Path) -> None:
+async def test_accepting_pauses_when_descriptors_run_out_and_no_client_is_turned_away(
+    loop: str, tmp_path: Path
+) -> None:
     if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop is not installed")
     async with Origin() as origin:

@@ -72,7 +72,7 @@ async def client(address: str, *, receive_buffer: int | None = None) -> AsyncIte
         reader, writer = await asyncio.open_unix_connection(address[5:])
     else:
         host, _, port = address.rpartition(":")
-        plain = socket.socket()
+        plain = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio turns Nagle off by this
         plain.setblocking(False)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

@@ -151,7 +151,9 @@ class ControlPlane:
 
     def install_chart(self, namespace: str, *values: str) -> None:
         """What the sidecar chart's installation into the namespace creates."""
-        objects = helm.template(helm.CHARTS / "sidecar", "web", namespace, *values)
+        objects = helm.template(
+            helm.CHARTS / "sidecar", "web", namespace, "--set", "injection.policy=disabled", *values
+        )
         everything = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         self.kubectl("apply", "--server-side", "-f", "-", stdin=everything)
 

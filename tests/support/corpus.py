@@ -2,7 +2,7 @@
 
 A text is written line by line. Each line ends with CRLF, a line that ends with a backslash does not. A text without an
 empty line is a head and gets one; `{bare}` anywhere keeps it as it is. Escapes: `\\r \\n \\t \\0 \\xHH \\\\`; `{a*500}` is
-500 times `a`; `{origin}` is the origin's address. In expectations `{own}` stands for the lines that a reverse proxy
+500 times `a`; `{origin}`, `{out}` are addresses. In expectations `{own}` stands for the lines that a reverse proxy
 adds (X-Forwarded-*, Via), `{via}` for Via alone, `{date}` for a Date line, `{any}` for anything within a line.
 """
 
@@ -38,7 +38,7 @@ class Case:
     client: str | int | None = None  # a status of our own, or the bytes
     error: str = ""  # of Proxy-Status, for a status of our own
     says: str = ""  # a part of the cause
-    connection: str = "keep"  # `keep`, `close`, `cut`: what becomes of the client's
+    connection: str = "keep"  # `keep`, `close`, `cut`, `pipelined 2` (two more are answered)
     pool: str = ""  # `keep`, `drop`: what becomes of the upstream's
     listener: str = "in"
     runs: tuple[str, ...] = RUNS
@@ -84,15 +84,16 @@ def _filled(case: Case, row: str, values: Mapping[str, Any]) -> Case:
     return replace(case, **new)
 
 
-def wire(text: str, origin: str = "") -> bytes:
-    """The bytes of a text."""
-    data = text.replace("{origin}", origin).encode()
+def wire(text: str, names: Mapping[str, str]) -> bytes:
+    """The bytes of a text; `names` are addresses to put for `{origin}` and its like."""
+    for name, address in names.items():
+        text = text.replace(f"{{{name}}}", address)
+    data = text.encode()
     whole = b"{bare}" in data
     data = data.replace(b"{bare}", b"").replace(b"\\\n", b"\\c").replace(b"\n", b"\r\n").replace(b"\\c", b"")
-    if not whole and b"\r\n\r\n" not in data and data:
-        data += b"\r\n"
     data = _REPEAT.sub(lambda found: found[1] * int(found[2]), data)
-    return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else _SIMPLE[found[2]], data)
+    data = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else _SIMPLE[found[2]], data)
+    return data if whole or not data or b"\r\n\r\n" in data else data + b"\r\n"
 
 
 def pattern(expected: bytes) -> re.Pattern[bytes]:

@@ -10,6 +10,8 @@ import yaml
 
 CHARTS = Path(__file__).parents[2] / "deploy" / "helm"
 
+POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"  # from Kubernetes 1.36
+
 
 class HelmError(Exception):
     """Helm refused; the text is what it printed."""
@@ -38,7 +40,7 @@ def run(*arguments: str) -> str:
 
 def template(chart: Path, release: str, namespace: str, *arguments: str) -> list[dict[str, Any]]:
     """The objects that the chart renders to."""
-    text = run("template", release, str(chart), "--namespace", namespace, *arguments)
+    text = run("template", release, str(chart), "--namespace", namespace, "--api-versions", POLICY_API, *arguments)
     return [document for document in yaml.safe_load_all(text) if document]
 
 

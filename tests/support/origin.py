@@ -1,7 +1,7 @@
 """A raw origin on port 0: answers each connection as a coroutine or a script says, and keeps every byte it got.
 
-`async with Origin(answers(OK)) as origin:` then `origin.address` for the configuration, `origin.connections[0].received`
-for the bytes. What a script sends is sent as it is: nothing here knows whether it is HTTP.
+`async with Origin(answers(OK)) as origin:` then `origin.address` for the configuration and
+`origin.connections[0].received` for the bytes. What a script sends is sent as it is, be it HTTP or not.
 """
 
 import asyncio
@@ -217,7 +217,7 @@ def deaf_address() -> Iterator[str]:
         host, port = listening.getsockname()
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)  # noqa: FBT003 - the socket module's own
+            waiting.setblocking(False)
             waiting.connect_ex((host, port))
         yield f"{host}:{port}"
 
@@ -227,4 +227,3 @@ def unused_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
-

@@ -104,7 +104,7 @@ class Running:
         """Write another configuration to the proxy's file, have it reloaded, and wait until it is in force."""
         assert self.file is not None, "running_proxy was given no folder"
         before = self.proxy.config
-        self.file.write_text(json.dumps(data))
+        self.file.write_text(json.dumps(_on_engine(data)))
         self.proxy.reload.set()
         await eventually(lambda: self.proxy.config is not before, "the configuration was not reloaded")
 
@@ -131,6 +131,10 @@ class _Errors(logging.Handler):
         self.records.append(formatter.format(record))
 
 
+def _on_engine(config: Data) -> Data:
+    return {**config, "listeners": [{"engine": ENGINE.name, **each} for each in config["listeners"]]}
+
+
 @asynccontextmanager
 async def running_proxy(
     config: Data | Config, environ: Mapping[str, str] | None = None, *, folder: Path | None = None
@@ -142,7 +146,7 @@ async def running_proxy(
     loop = asyncio.get_running_loop()
     before = asyncio.all_tasks()
     if isinstance(config, dict):
-        config = {**config, "listeners": [{"engine": ENGINE.name, **each} for each in config["listeners"]]}
+        config = _on_engine(config)
     whole = parse(config) if isinstance(config, dict) else config
     file = folder / "sidecar.yaml" if folder is not None else None
     if file is not None:

@@ -1,5 +1,7 @@
 """Requests, attempts and answers for tests of telemetry."""
 
+from ipaddress import ip_network
+
 from sidecar.model import Address, Answer, Attempt, Headers, Origin, Request
 
 START = 1_700_000_000_000_000_000
@@ -23,7 +25,14 @@ def request(
         headers=Headers([(name.encode(), value.encode("latin-1")) for name, value in headers]),
         peer=peer,
         listener="outbound",
-        origin=Origin(b"sidecar", trusted=trusted, announce=False, peer=b"unknown", scheme=b"http"),
+        origin=Origin(
+            b"sidecar",
+            trusted=trusted,
+            announce=False,
+            peer=b"unknown",
+            scheme=b"http",
+            proxies=(ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")),
+        ),
         received_ns=START,
     )
     made.cluster = "orders"

@@ -4,10 +4,11 @@ Requests whose path begins with `/aux` are the stage's own; every other byte tha
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.client import Client, client
+from tests.support.origin import unused_address
 from tests.support.corpus import Case, pattern, plain, request_length, wire
 
 WITHIN = 2.0
@@ -42,7 +43,8 @@ class _Upstream(asyncio.Protocol):
 
     def __init__(self, stage: "Stage") -> None:
         self.stage = stage
-        self.data = b""
+        self.data = b""  # what is not yet a whole request
+        self.seen = b""  # whole requests of the case
         self.lost = False
         self.ended = False
         self.answered = False
@@ -53,14 +55,19 @@ class _Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        while self.data.partition(b" ")[2].startswith((b"/aux", b"http://aux")):
+        while self.data:
             length = request_length(self.data)
-            if length is None:
+            if self.data.partition(b" ")[2].startswith(b"/aux"):
+                if length is None:
+                    break
+                self.data = self.data[length:]
+                self.transport.write(AUX)
+                continue
+            self.stage.arrived(self, length)
+            if length is None or self.stage.tunnelled:
                 break
+            self.seen += self.data[:length]
             self.data = self.data[length:]
-            self.transport.write(AUX)
-        if self.data and not self.data.partition(b" ")[2][:4] == b"/aux":
-            self.stage.arrived(self)
         self.stage.changed.set()
 
     def eof_received(self) -> bool:
@@ -80,8 +87,10 @@ class Stage:
     def __init__(self) -> None:
         self.address = ""
         self.addresses: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.changed = asyncio.Event()
         self.connections: list[_Upstream] = []
+        self.quiet: Callable[[], Awaitable[None]]  # waits until no lease is held and no upstream connection is busy
         self.case: Case | None = None
         self.run = "whole"
         self.used: list[_Upstream] = []  # by the case
@@ -105,14 +114,16 @@ class Stage:
 
     def at(self, addresses: list[str]) -> None:
         self.addresses = dict(zip(LISTENERS, addresses, strict=True))
+        self.names = {"origin": self.address, "closed": unused_address(), **self.addresses}
 
-    def arrived(self, connection: _Upstream) -> None:
+    def arrived(self, connection: _Upstream, length: int | None) -> None:
         """Bytes of the case are here: answer them when it is time."""
         case = self.case
         assert case is not None, f"bytes after their case: {connection.data!r}"
-        if connection not in self.used:
-            self.used.append(connection)
-        ready = b"\r\n\r\n" in connection.data if case.origin_at == "head" else request_length(connection.data)
+        if connection in self.used:
+            self.used.remove(connection)
+        self.used.append(connection)
+        ready = b"\r\n\r\n" in connection.data if case.origin_at == "head" else length is not None
         if case.steps or not ready or connection.answered:
             return
         connection.answered = True
@@ -123,7 +134,7 @@ class Stage:
         self.case, self.run, self.used, self._sending = case, run, [], []
         for connection in self.connections:
             connection.answered = False
-            connection.data = b""
+            connection.data = connection.seen = b""
         self.connections = [connection for connection in self.connections if not connection.lost]
         try:
             async with asyncio.timeout(WITHIN):
@@ -133,15 +144,18 @@ class Stage:
                     elif case.steps:
                         await self._steps(case, one)
                     else:
-                        await self._single(case, one, wire(case.send, self.address))
+                        await self._single(case, one, wire(case.send, self.names))
                 await self._barrier(case)
         except TimeoutError:
-            seen = b"".join(connection.data for connection in self.used)
+            seen = b"".join(connection.seen + connection.data for connection in self.used)
             raise AssertionError(f"hangs; client saw {bytes(one.received)!r}, upstream saw {seen!r}") from None
         finally:
             for task in self._sending:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
+            if case.steps:
+                for connection in self.used:
+                    connection.transport.close()  # a tunnel whose client is gone lives on while its origin does
             self.case = None
 
     async def _behind(self, case: Case, one: Client) -> None:
@@ -151,7 +165,7 @@ class Stage:
             assert (await one.response()).body == b"aux"
             await self._steps(case, one)
             return
-        one._writer.write(first + wire(case.send, self.address))
+        one._writer.write(first + wire(case.send, self.names))
         assert (await one.response()).body == b"aux"
         await self._single(case, one, b"")
 
@@ -160,7 +174,10 @@ class Stage:
         begin = one.position
         await self._read(case, one)
         self._judge_client(case, bytes(one.received[begin : one.position]))
-        if case.connection == "keep":
+        if case.connection.startswith("pipelined"):
+            for _ in range(int(case.connection.split()[1])):
+                assert (await one.response()).body == b"aux"
+        if case.connection.startswith(("keep", "pipelined")):
             assert (await one.ask(self._aux(case, "after"))).body == b"aux"
         else:
             assert await one.ended_whole()
@@ -178,15 +195,29 @@ class Stage:
         for step in case.steps:
             ((verb, text),) = step.items()
             if verb == "send":
-                await self._send(one._writer.transport, wire(text, self.address))
+                await self._send(one._writer.transport, wire(text, self.names))
             elif verb == "answer":
-                await self._send(self.used[-1].transport, wire(text, self.address))
+                await self._send(self.used[-1].transport, wire(text, self.names))
             elif verb == "client":
-                await self._expect_client(one, wire(text, self.address))
+                await self._expect_client(one, wire(text, self.names))
             elif verb == "upstream":
-                await self._expect_upstream(wire(text, self.address))
+                await self._expect_upstream(wire(text, self.names))
+            elif verb == "upstream_ends":
+                mark = wire(text, self.names)
+                await self._until(lambda mark=mark: self.used[-1].data.endswith(mark))
+                self.used[-1].data = b""
+            elif verb == "unasked":
+                await self._unasked(wire(text, self.names))
+            elif verb == "after":
+                assert (await one.ask(self._aux(case, "after"))).body == b"aux"
             else:
                 await self._ends(verb, text, one)
+
+    async def _unasked(self, data: bytes) -> None:
+        """Send bytes on every idle connection, and wait until the proxy has thrown them away."""
+        for connection in self.connections:
+            await self._send(connection.transport, data)
+        await self._until(lambda: all(connection.lost or connection.ended for connection in self.connections))
 
     async def _ends(self, verb: str, who: str, one: Client) -> None:
         if verb == "half_close":
@@ -219,27 +250,28 @@ class Stage:
         if isinstance(case.client, int):
             _judge_own(case, seen)
         elif case.client is not None:
-            expected = plain(wire(case.client, self.address))
+            expected = plain(wire(case.client, self.names))
             assert pattern(expected).fullmatch(plain(seen)), f"client saw {plain(seen)!r}, not {expected!r}"
 
     async def _barrier(self, case: Case) -> None:
         """What was on its way to the origin is there once an answer to something later has come."""
-        drop = case.pool == "drop" or case.upstream == "unfinished" or bool(case.steps)
+        drop = case.pool == "drop" or case.upstream == "unfinished"
         if drop:
-            await self._until(lambda: all(connection.lost or connection.ended for connection in self.used))
+            used = self.used[-1:] if case.steps else self.used
+            await self._until(lambda: all(connection.lost or connection.ended for connection in used))
         async with client(self.addresses["in"]) as other:
             assert (await other.ask(self._aux(case, "barrier", "in"))).body == b"aux"
         if case.pool == "keep":
             assert not any(connection.lost for connection in self.used), "the upstream's connection was thrown away"
         if case.steps:
             return
-        seen = b"".join(connection.data for connection in self.used)
+        seen = b"".join(connection.seen + connection.data for connection in self.used)
         if case.upstream == "nothing":
             assert seen == b"", f"upstream saw {seen!r}"
         elif case.upstream == "unfinished":
             assert request_length(seen) is None, f"upstream saw a whole request: {seen!r}"
         elif case.upstream:
-            expected = plain(wire(case.upstream, self.address))
+            expected = plain(wire(case.upstream, self.names))
             assert pattern(expected).fullmatch(plain(seen)), f"upstream saw {plain(seen)!r}, not {expected!r}"
 
     def _aux(self, case: Case, word: str, listener: str = "") -> bytes:
@@ -247,7 +279,7 @@ class Stage:
         return f"GET {base}/aux-{word} HTTP/1.1\r\nHost: aux\r\n\r\n".encode()
 
     async def _answer(self, connection: _Upstream, case: Case) -> None:
-        await self._send(connection.transport, wire(case.origin, self.address))
+        await self._send(connection.transport, wire(case.origin, self.names))
         if case.origin_end == "close":
             connection.transport.close()
         elif case.origin_end == "reset":
@@ -274,6 +306,8 @@ class Stage:
     def _connected(self) -> _Upstream:
         connection = _Upstream(self)
         self.connections.append(connection)
+        if self.case is not None and self.case.listener == "out" and self.tunnelled:
+            self.used.append(connection)  # of CONNECT: it may say nothing
         return connection
 
 
@@ -290,5 +324,3 @@ def _judge_own(case: Case, seen: bytes) -> None:
     if case.method != "HEAD":
         assert b"Content-Length: %d" % len(body) in lines, seen
         assert body.startswith(b"%d " % case.client), seen
-
-

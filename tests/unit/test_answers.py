@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import errors
-from sidecar.errors import BadRequest, ConnectFailed, ProxyError
+from sidecar.errors import BadRequest, ConnectFailed, ProxyError, Unauthorized
 from sidecar.listener.answers import MAX_DETAILS, error_response, reason_phrase
 from sidecar.model import Address, Attempt, Headers, Request, Response
 
@@ -32,7 +32,7 @@ def leaves(kind: type[ProxyError]) -> list[type[ProxyError]]:
 
 @pytest.mark.parametrize("kind", leaves(ProxyError), ids=lambda kind: kind.__name__)
 def test_each_error_has_status_flag_and_words(kind: type[ProxyError]) -> None:
-    error = kind("the cause")
+    error = kind("the cause", "Bearer") if kind is Unauthorized else kind("the cause")
     response = error_response(error, request())
     assert response.status == error.status
     assert 400 <= error.status < 600

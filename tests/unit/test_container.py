@@ -5,7 +5,7 @@ import pytest
 
 from sidecar import __version__
 from sidecar.inject import container
-from sidecar.inject.container import Image, Inbound, Ports, Settings
+from sidecar.inject.settings import Image, Inbound, Ports, Settings
 
 
 def test_the_container_is_a_native_sidecar() -> None:
@@ -77,7 +77,7 @@ def test_the_image_is_written_with_tag_and_digest(image: Image, written: str) ->
 
 def test_the_token_lies_where_in_cluster_clients_look() -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container.container(Settings())["volumeMounts"]}
-    config, token = container.volumes("web-sidecar")
+    config, token = container.volumes(Settings(), "web-sidecar")
     assert mounts[token["name"]] == "/var/run/secrets/kubernetes.io/serviceaccount"
     assert mounts[config["name"]] == "/etc/sidecar"
     projected = token["projected"]["sources"]

@@ -4,12 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.forwarding.headers import FORWARDED, HOP_BY_HOP, HeaderRules, nominations
+from sidecar.forwarding.headers import (
+    FORWARDED,
+    HOP_BY_HOP,
+    HeaderRules,
+    kept_trailers,
+    nominations,
+    offered_upgrade,
+)
 from sidecar.model import Headers, Origin, RawHeaders, Request
 
 TRACE = frozenset({b"traceparent", b"tracestate", b"b3"})
 OWN = {b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
 KEPT_WHATEVER = {b"host", b"content-length"}
+HOP_DOWN = HOP_BY_HOP - {b"proxy-authorization"}  # a field of requests
 
 _any_case = st.sampled_from([bytes.lower, bytes.upper, bytes.title])
 _hop = st.sampled_from(sorted(HOP_BY_HOP - {b"connection", b"te"}))
@@ -21,7 +29,12 @@ _tokens = st.lists(_name | st.sampled_from([b"close", b"keep-alive", b"", b"host
 _connection = st.tuples(st.sampled_from([b"Connection", b"connection", b"CONNECTION"]), _tokens.map(b" , ".join))
 _lines = st.lists(st.tuples(_name, _value) | _connection, max_size=12)
 _origins = st.builds(
-    Origin, st.just(b"in.1"), trusted=st.booleans(), announce=st.booleans(), peer=st.just(b"10.0.0.9"), scheme=st.just(b"http")
+    Origin,
+    st.just(b"in.1"),
+    trusted=st.booleans(),
+    announce=st.booleans(),
+    peer=st.just(b"10.0.0.9"),
+    scheme=st.just(b"http"),
 )
 
 
@@ -92,8 +105,7 @@ def test_no_hop_by_hop_or_nominated_field_reaches_the_client(lines: RawHeaders, 
     kept, length, chunked = HeaderRules(TRACE).for_downstream(lines, upgraded=upgraded)
     gone = nominated(lines)
     own = {b"connection", b"upgrade"} if upgraded else set()
-    ends_here = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-    assert not {name.lower() for name, _ in kept} & (ends_here | (gone - KEPT_WHATEVER)) - own
+    assert not {name.lower() for name, _ in kept} & (HOP_DOWN | (gone - KEPT_WHATEVER)) - own
     assert length is None
     assert chunked == any(name.lower() == b"transfer-encoding" for name, _ in lines)
 
@@ -101,7 +113,7 @@ def test_no_hop_by_hop_or_nominated_field_reaches_the_client(lines: RawHeaders, 
 @given(_lines)
 def test_what_is_kept_of_a_response_keeps_order_and_bytes(lines: RawHeaders) -> None:
     kept, _, _ = HeaderRules(TRACE).for_downstream(lines, upgraded=False)
-    lost = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"} | nominated(lines)
+    lost = HOP_DOWN | nominated(lines)
     assert kept == [pair for pair in lines if pair[0].lower() not in lost]
 
 
@@ -203,12 +215,59 @@ def test_upgraded_response_keeps_its_upgrade_field_and_says_so() -> None:
     assert kept == [lines[0], lines[2], (b"Connection", b"Upgrade")]
 
 
-def test_memo_is_bounded() -> None:
+def test_memo_is_bounded_whatever_names_come() -> None:
     rules = HeaderRules(TRACE)
     for number in range(3000):
-        lines = [(b"x-%d" % number, b"1")]
+        lines = [(b"x-%d" % number, b"1"), (b"x" * (number % 300), b"1")]
         rules.head(request(lines, GATEWAY), None)
         rules.for_downstream(lines, upgraded=False)
-    assert len(rules._up) == len(rules._down) == 1024
-    assert (b"X-Late", b"1") in sent([(b"X-Late", b"1")])
+        assert max(len(rules._up), len(rules._down)) <= 1024
+    assert max(len(name) for name in (*rules._up, *rules._down)) <= 64
     assert rules.for_downstream([(b"Keep-Alive", b"1")], upgraded=False)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("te", "kept"),
+    [
+        (b"trailers", True),
+        (b"gzip;q=0.5, Trailers", True),
+        (b"trailers;q=0.1", True),
+        (b"trailers;q=0", False),
+        (b"trailers; q=0.00", False),
+        (b"xtrailers", False),
+        (b"gzip", False),
+        (b"", False),
+    ],
+)
+def test_trailers_are_wanted_where_te_lists_them(te: bytes, kept: bool) -> None:
+    assert ((b"TE", b"trailers") in sent([(b"TE", te)])) == kept
+
+
+@pytest.mark.parametrize(
+    ("offered", "passed"),
+    [
+        (b"websocket", b"websocket"),
+        (b"h2c", None),
+        (b"H2C, h2", None),
+        (b"h2c, websocket", b"websocket"),
+        (b"foo/1 , bar", b"foo/1 , bar"),
+        (b"", None),
+    ],
+)
+def test_http_2_is_no_upgrade_to_offer(offered: bytes, passed: bytes | None) -> None:
+    assert offered_upgrade(offered) == passed
+
+
+def test_trailers_that_connection_names_end_here() -> None:
+    trailers = [(b"X-Sum", b"7"), (b"X-Own", b"1")]
+    assert kept_trailers([(b"connection", b"x-own"), (b"A", b"b")], trailers) == trailers[:1]
+
+
+@pytest.mark.parametrize(("version", "kept"), [("1.1", True), ("1.0", False)])
+def test_expectation_of_an_http_1_0_client_is_ignored(version: str, kept: bool) -> None:
+    lines = [(b"Expect", b"100-continue")]
+    assert (lines[0] in sent(lines, version=version)) == kept
+
+
+def test_via_tells_the_version_that_came() -> None:
+    assert sent([], version="1.0")[-1] == (b"Via", b"1.0 in.1")

@@ -33,7 +33,11 @@ def request(version: str = "1.1", method: str = "GET") -> Request:
 
 
 def upstreams(
-    status: int = 200, headers: RawHeaders | None = None, body: bytes | AsyncIterator[bytes] = b"", *, length: int | None = None
+    status: int = 200,
+    headers: RawHeaders | None = None,
+    body: bytes | AsyncIterator[bytes] = b"",
+    *,
+    length: int | None = None,
 ) -> Response:
     """A response whose framing the upstream declared."""
     response = Response(status, headers or [], body, reason=b"OK")

@@ -19,6 +19,7 @@ CASES = load()
 async def stage() -> AsyncIterator[Stage]:
     async with Stage() as stage, running_proxy(config(stage.address)) as proxy:
         stage.at(proxy.addresses)
+        stage.quiet = proxy.quiet
         yield stage
 
 
@@ -28,6 +29,7 @@ async def test_case(stage: Stage, case: Case) -> None:
     for run in case.runs:
         try:
             await stage.play(case, run)
+            await stage.quiet()
         except AssertionError as failure:
             raise AssertionError(f"[{run}] {failure}") from None
 

@@ -1,6 +1,7 @@
 """A request body as it arrives on a native connection: fed by the protocol, read by one reader, under back-pressure."""
 
 import asyncio
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from sidecar.errors import BadRequest, ProxyError
@@ -17,12 +18,14 @@ class Body:
     """An iterator, not a generator: a cancelled read must lose nothing."""
 
     __slots__ = (
-        "_chunks", "_connection", "_decoder", "_left", "_limit", "_paused", "_size", "_waiter",
+        "_chunks", "_connection", "_decoder", "_hop", "_left", "_limit", "_paused", "_size", "_waiter",
         "complete", "error", "received", "trailers",
     )  # fmt: skip
 
-    def __init__(self, connection: "Connection", length: int | None, limit: int | None) -> None:
-        """`length` None: chunked. `limit`: bytes beyond which it is refused with 413."""
+    def __init__(
+        self, connection: "Connection", length: int | None, limit: int | None, hop: AbstractSet[bytes]
+    ) -> None:
+        """`length` None: chunked. `limit`: bytes beyond which it is refused with 413. `hop`: trailers that end here."""
         self.complete = False
         self.error: ProxyError | None = None
         self.received = 0
@@ -31,6 +34,7 @@ class Body:
         self._decoder = ChunkedDecoder() if length is None else None
         self._left = length or 0
         self._limit = limit
+        self._hop = hop
         self._chunks: list[bytes] = []
         self._size = 0
         self._paused = False
@@ -61,7 +65,7 @@ class Body:
                 return b""
             if self._decoder.done:
                 rest = self._decoder.rest
-                self.trailers += self._decoder.trailers
+                self.trailers += [pair for pair in self._decoder.trailers if pair[0].lower() not in self._hop]
                 self.complete = True
         if self._limit is not None and self.received > self._limit:
             self.complete = False

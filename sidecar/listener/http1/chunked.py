@@ -4,6 +4,7 @@ import re
 
 from sidecar.errors import BadRequest
 from sidecar.listener.http1.head import parse_fields
+from sidecar.model.headers import FORBIDDEN_TRAILERS
 
 MAX_SIZE_LINE = 4_096  # bytes of a size with its extensions
 MAX_EXCESS = 16_384  # bytes of size lines beyond what the data is worth: extensions, sizes of tiny chunks
@@ -11,15 +12,6 @@ MAX_TRAILERS = 16_384  # bytes of all trailer lines
 MAX_TRAILER_COUNT = 64
 _STRAY = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-# What frames, routes or authenticates a message may not come behind it (RFC 9110 §6.5.1).
-FORBIDDEN_TRAILERS = frozenset(
-    {
-        b"authorization", b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type",
-        b"cookie", b"expect", b"forwarded", b"host", b"keep-alive", b"max-forwards", b"proxy-authorization",
-        b"proxy-connection", b"range", b"set-cookie", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"via",
-        b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
-    }
-)  # fmt: skip
 
 
 class ChunkedDecoder:

@@ -4,8 +4,6 @@ Pipelined requests wait in the buffer, which has a limit; what the connection wa
 """
 
 import asyncio
-import socket
-import struct
 import time
 from contextlib import suppress
 from functools import partial
@@ -15,9 +13,10 @@ from sidecar.errors import BadRequest, LoopDetected, ProxyError, TooManyConnecti
 from sidecar.listener.http1.body import Body
 from sidecar.listener.http1.deadline import Deadline
 from sidecar.listener.http1.head import MAX_HEAD, Head
-from sidecar.listener.outbound import interim
+from sidecar.listener.outbound import reset as end_by_reset
+from sidecar.listener.outbound import write_interim
 from sidecar.listener.peers import peer_address
-from sidecar.model import RawHeaders, Request, Response, Tunnel
+from sidecar.model import Request, Response, Tunnel
 
 if TYPE_CHECKING:
     from sidecar.listener.http1.front import NativeFront
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 MAX_PIPELINED = 65_536  # bytes of later requests held while one is served
 MAX_DRAINED = 262_144  # bytes of an unread body that are read so that the connection can live on
 LINGER = 2.0  # seconds for the client to read our last answer before the connection closes
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 Waiting: TypeAlias = Literal["nothing", "request", "head", "body", "reader", "close"]
 
@@ -44,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._arrival: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._write_paused = self._read_paused = self._ended = False
+        self._late = 0  # bytes that came after the last answer
         self._waiting: Waiting = "nothing"
         self._deadline = Deadline(loop, self._expired)
 
@@ -60,7 +59,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the body that is being received, else the buffer of heads."""
-        if self._ended:
+        if self._ended:  # thrown away, but not without end
+            self._late += len(data)
+            if self._late > MAX_DRAINED:
+                self._transport.abort()
             return
         if self._body is not None:
             data = self._body.feed(data)
@@ -105,6 +107,8 @@ class Connection(asyncio.Protocol):
         head, body = cast("Head", self._head), self._body
         if head.close or response.status == 101:
             return True
+        if head.method == "CONNECT" and self._buffer:
+            return True  # what was meant for a tunnel is no request
         if body is None:
             return False
         return body.error is not None or head.expects or body.left is None or body.left > MAX_DRAINED
@@ -131,7 +135,7 @@ class Connection(asyncio.Protocol):
     def cut(self, *, reset: bool) -> None:
         """End the connection within a response."""
         if reset:
-            self._reset()
+            end_by_reset(self._transport)
         else:
             self._transport.close()
 
@@ -231,16 +235,16 @@ class Connection(asyncio.Protocol):
         if head.length != 0 and head.method != "CONNECT":
             refusal = self._receive(request, head, limits.max_body_bytes) or refusal
         if head.minor:
-            request.interim = partial(_write_interim, self._transport)
+            request.interim = partial(write_interim, self._transport)
         service.begin(request)
         return await service.serve(request, self, refusal)
 
     def _receive(self, request: Request, head: Head, limit: int | None) -> ProxyError | None:
         """Begin to take the body: as bytes where it is here whole, else as a stream."""
         if limit is not None and head.length is not None and head.length > limit:
-            self._body = Body(self, head.length, limit)
+            self._body = Body(self, head.length, limit, head.listed)
             return BadRequest(f"request body of {head.length} bytes, over the limit of {limit}", 413)
-        body = Body(self, head.length, limit)
+        body = Body(self, head.length, limit, head.listed)
         if self._buffer:
             self._buffer = body.feed(self._buffer)
         request.trailers = body.trailers
@@ -279,12 +283,6 @@ class Connection(asyncio.Protocol):
         self._wait_for("close", LINGER)
         await self.loop.create_future()  # until the client closes, or the deadline does
 
-    def _reset(self) -> None:
-        peer = self._transport.get_extra_info("socket")
-        if peer is not None and peer.family != socket.AF_UNIX:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
-
     def _wait_for(self, what: Waiting, seconds: float) -> None:
         self._waiting = what
         self._deadline.within(seconds)
@@ -300,8 +298,3 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._transport.close()
-
-
-def _write_interim(transport: asyncio.Transport, status: int, reason: bytes, headers: RawHeaders) -> None:
-    if not transport.is_closing():
-        transport.write(interim(status, reason, headers))

@@ -4,10 +4,12 @@ Regular expressions judge the whole head at once; only a refused head is looked 
 """
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
 
 from sidecar.errors import BadRequest
+from sidecar.forwarding.headers import offered_upgrade
 from sidecar.listener.target import read
 from sidecar.model import Headers
 
@@ -44,7 +46,8 @@ _NOTED = {
     b"expect": _Note.EXPECT,
     b"via": _Note.VIA,
 }
-_MEMO_LIMIT = 1024
+_MEMO_LIMIT = 1024  # names
+_MEMO_NAME = 64  # bytes of a name that is remembered
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Head:
     headers: Headers
     length: int | None  # of the body; None: chunked
     close: bool  # the connection ends with the answer
+    listed: AbstractSet[bytes]  # tokens of Connection, lower case
     upgrade: bytes | None
     expects: bool  # 100-continue
     via: list[bytes]
@@ -153,22 +157,17 @@ class HeadParser:
         asked = read(method, target, hosts, minor=minor, named_ports=self.named_ports)
         listed = {token.strip() for token in tokens.split(b",")} if tokens else frozenset()
         return Head(
-            method=method.decode("ascii"),
-            target=asked.target,
-            authority=asked.authority,
-            scheme=asked.scheme,
-            minor=minor,
-            headers=headers,
-            length=_framing(lengths, codings, minor),
+            method=method.decode("ascii"), target=asked.target, authority=asked.authority, scheme=asked.scheme, minor=minor,
+            headers=headers, length=_framing(lengths, codings, minor), listed=listed, expects=expects and minor == 1, via=via,
             close=b"close" in listed or (minor == 0 and b"keep-alive" not in listed),
-            upgrade=upgrade if minor and b"upgrade" in listed else None,
-            expects=expects and minor == 1,
-            via=via,
-        )
+            upgrade=offered_upgrade(upgrade) if upgrade is not None and minor and b"upgrade" in listed else None,
+        )  # fmt: skip
 
     def _note(self, name: bytes) -> _Note:
         note = _NOTED.get(name.lower(), _Note.NONE)
-        if len(self._memo) < _MEMO_LIMIT:
+        if len(name) <= _MEMO_NAME:  # one client's odd names must not keep the memo from everybody else's
+            if len(self._memo) >= _MEMO_LIMIT:
+                self._memo.clear()
             self._memo[name] = note
         return note
 

@@ -37,6 +37,8 @@ They say the same as sidecar/inject/container.py; a test compares them.
     {{- end }}
     - name: CONTAINER_NAME
       value: sidecar
+    - name: SIDECAR_INBOUND
+      value: {{ if .Values.inbound.enabled }}{{ printf "%v:%v" .Values.ports.inbound .Values.inbound.appPort | quote }}{{ else }}""{{ end }}
     {{- range $name, $value := .Values.otel }}
     - name: {{ $name }}
       value: {{ $value | quote }}
@@ -80,6 +82,11 @@ They say the same as sidecar/inject/container.py; a test compares them.
     timeoutSeconds: 2
     periodSeconds: 10
     failureThreshold: 3
+  # Called when the pod's end begins, before the app's end: inbound answers say `Connection: close` from then on.
+  lifecycle:
+    preStop:
+      exec:
+        command: [sidecar, leave, --admin, "127.0.0.1:{{ .Values.ports.admin }}"]
   resources:
     {{- toYaml .Values.resources | nindent 4 }}
   securityContext:
@@ -127,6 +134,9 @@ They say the same as sidecar/inject/container.py; a test compares them.
               fieldRef:
                 apiVersion: v1
                 fieldPath: metadata.namespace
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* A list: the environment that points an app container at the sidecar. */}}
@@ -137,6 +147,12 @@ They say the same as sidecar/inject/container.py; a test compares them.
   value: {{ $proxy }}
 - name: http_proxy
   value: {{ $proxy }}
+{{- if .Values.outbound.https }}
+- name: HTTPS_PROXY
+  value: {{ $proxy }}
+- name: https_proxy
+  value: {{ $proxy }}
+{{- end }}
 - name: NO_PROXY
   value: {{ $direct | quote }}
 - name: no_proxy

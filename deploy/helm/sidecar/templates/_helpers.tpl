@@ -1,6 +1,7 @@
-{{/* Names the chart's objects: RELEASE-sidecar, or fullnameOverride. */}}
+{{/* Names the chart's objects: RELEASE-sidecar, or RELEASE where it says sidecar already, or fullnameOverride. */}}
 {{- define "sidecar.fullname" -}}
-{{- default (printf "%s-sidecar" (trunc 55 .Release.Name)) .Values.fullnameOverride -}}
+{{- $name := contains "sidecar" .Release.Name | ternary .Release.Name (printf "%s-sidecar" (trunc 55 .Release.Name)) -}}
+{{- default $name .Values.fullnameOverride -}}
 {{- end }}
 
 {{- define "sidecar.labels" -}}
@@ -48,14 +49,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* "true" where the chart installs the policy: told so, or by default where it is no other chart's dependency. */}}
+{{- define "sidecar.injects" -}}
+{{- if or (eq .Values.injection.policy "enabled") (and (eq .Values.injection.policy "auto") .Chart.IsRoot) -}}true{{- end -}}
+{{- end }}
+
+{{/* "true" where rights are cluster-wide: told so, or since the policy injects into any namespace that is labelled. */}}
+{{- define "sidecar.clusterWide" -}}
+{{- if or .Values.rbac.clusterWide (and (include "sidecar.injects" .) (not .Values.rbac.namespaces)) -}}true{{- end -}}
+{{- end }}
+
 {{/* The subjects of the binding. */}}
 {{- define "sidecar.subjects" -}}
 {{- $subjects := list -}}
+{{- $everybody := and (include "sidecar.injects" .) (not .Values.rbac.subjectNamespaces) | empty | not -}}
 {{- range .Values.rbac.serviceAccounts -}}
 {{- $subjects = append $subjects (dict "kind" "ServiceAccount" "name" .name "namespace" (default $.Release.Namespace .namespace)) -}}
 {{- else -}}
-{{- range default (list .Release.Namespace) .Values.rbac.subjectNamespaces -}}
-{{- $group := printf "system:serviceaccounts:%s" . -}}
+{{- range $everybody | ternary (list "") (default (list .Release.Namespace) .Values.rbac.subjectNamespaces) -}}
+{{- $group := . | empty | ternary "system:serviceaccounts" (printf "system:serviceaccounts:%s" .) -}}
 {{- $subjects = append $subjects (dict "apiGroup" "rbac.authorization.k8s.io" "kind" "Group" "name" $group) -}}
 {{- end -}}
 {{- end -}}
