@@ -4,9 +4,9 @@ VENV := .venv
 BENCH := .venv-bench
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PURE := sidecar/filters/auth/api_keys.py,sidecar/filters/auth/challenge.py,sidecar/filters/auth/claims.py,sidecar/filters/auth/identity.py,sidecar/filters/auth/keys.py,sidecar/filters/auth/tokens.py,sidecar/filters/auth/users.py,sidecar/filters/auth/verified.py,sidecar/config/check_auth.py,sidecar/filters/vary.py,sidecar/filters/compress/eligibility.py,sidecar/filters/compress/meter.py,sidecar/filters/compress/negotiation.py,sidecar/filters/cors/origins.py,sidecar/filters/cors/policy.py,sidecar/model.py,sidecar/routing/*,sidecar/forwarding/headers.py,sidecar/forwarding/retry.py,sidecar/clusters/balancer.py,sidecar/clusters/hashing.py,sidecar/clusters/outlier.py,sidecar/clusters/eligible.py,sidecar/clusters/limits.py,sidecar/discovery/slices.py,sidecar/discovery/hosts.py,sidecar/telemetry/propagation.py
+PURE := sidecar/config/cache.py,sidecar/filters/cache/conditions.py,sidecar/filters/cache/dates.py,sidecar/filters/cache/directives.py,sidecar/filters/cache/entry.py,sidecar/filters/cache/eviction.py,sidecar/filters/cache/fields.py,sidecar/filters/cache/freshness.py,sidecar/filters/cache/invalidation.py,sidecar/filters/cache/ranges.py,sidecar/filters/cache/respond.py,sidecar/filters/cache/status.py,sidecar/filters/cache/storable.py,sidecar/filters/cache/structured.py,sidecar/filters/auth/api_keys.py,sidecar/filters/auth/challenge.py,sidecar/filters/auth/claims.py,sidecar/filters/auth/identity.py,sidecar/filters/auth/keys.py,sidecar/filters/auth/tokens.py,sidecar/filters/auth/users.py,sidecar/filters/auth/verified.py,sidecar/config/check_auth.py,sidecar/filters/vary.py,sidecar/filters/compress/eligibility.py,sidecar/filters/compress/meter.py,sidecar/filters/compress/negotiation.py,sidecar/filters/cors/origins.py,sidecar/filters/cors/policy.py,sidecar/model.py,sidecar/routing/*,sidecar/forwarding/headers.py,sidecar/forwarding/max_forwards.py,sidecar/forwarding/retry.py,sidecar/listener/http1/chunked.py,sidecar/listener/http1/head.py,sidecar/upstream/framing.py,sidecar/clusters/balancer.py,sidecar/clusters/hashing.py,sidecar/clusters/outlier.py,sidecar/clusters/eligible.py,sidecar/clusters/limits.py,sidecar/discovery/slices.py,sidecar/discovery/hosts.py,sidecar/telemetry/propagation.py
 
-.PHONY: help demo test soak bench bench-profile check format test-apiserver test-jaeger kind requirements schema clean
+.PHONY: help demo test soak fuzz bench bench-profile check format test-apiserver test-jaeger kind requirements schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -24,6 +24,10 @@ test: $(VENV)/.test  ## every test this machine can run, with coverage; names wh
 soak: $(VENV)/.test  ## the long and heavy tests: large bodies, many clients, many requests; prints their figures
 	@$(BIN)/pytest -m "soak and not apiserver" -s
 
+fuzz: $(VENV)/.test requirements/fuzz.txt  ## coverage-guided fuzzing of all that reads peers' bytes (SECONDS=3600)
+	@$(PIP) install --require-hashes -r requirements/fuzz.txt
+	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
+
 check: $(VENV)/.check  ## format, lint, types, layers
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
@@ -40,7 +44,7 @@ test-jaeger: $(VENV)/.test  ## a trace read back from a real Jaeger (JAEGER: the
 	@$(BIN)/pytest -m "jaeger" -s tests
 
 bench: $(BENCH)/.ready  ## side by side with nginx, Envoy, Caddy and aiohttp: tables and a picture (QUICK=1: under three minutes)
-	@$(BENCH)/bin/python -m bench $(if $(QUICK),--quick)
+	@$(BENCH)/bin/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-profile: $(BENCH)/.ready  ## where a request's time goes, by room
 	@$(BENCH)/bin/python -m bench.profile

@@ -16,7 +16,6 @@ from typing import Self
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, LOAD_CORE = CORES[0], CORES[-1]
 _CLOCK_OF_PROCESS = 2  # CPUCLOCK_SCHED in the kernel's clock ids
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Failed(Exception):
@@ -107,7 +106,7 @@ class Process:
 
     def rss(self) -> float:
         """MiB of memory in use, shared pages of libraries and of the program included."""
-        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.tree()) * _PAGE / (1 << 20)
+        return sum(_field(pid, "VmRSS") for pid in self.tree()) / 1024
 
     def reset_peak(self) -> None:
         """Let the peak begin at what is in use now."""

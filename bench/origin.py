@@ -27,7 +27,7 @@ http {{
     listen {port} backlog=4096;
     allow 127.0.0.0/8; deny all;
     root {folder}/files;
-    add_header Cache-Control "private, max-age=30"; add_header X-Served-By origin-1;
+    add_header Cache-Control "max-age=30"; add_header X-Served-By origin-1;
     location /r {{ try_files /200 =404; }}
   }}
 }}

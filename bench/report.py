@@ -38,6 +38,7 @@ def summary(samples: Samples, heading: str) -> str:
         f"# Benchmark\n\n{heading}\n",
         "## What is to be reached\n", reach(samples),
         "## A request of 200 bytes\n", main_table(samples),
+        ground(samples),
         "## Bodies, latency, memory\n", detail(samples),
         "## Endpoints and routes: CPU in µs for a request, p99 in µs at 500/s\n", scale(samples),
         "## Filters: CPU against no filter\n", filters(samples),
@@ -74,6 +75,17 @@ def main_table(samples: Samples) -> str:
     ]
     heads = ["", "CPU µs", "x nginx", "x Envoy, traced", "x textbook", "CPU µs at 500/s", "x Envoy, traced"]
     return _table(heads, lines)
+
+
+def ground(samples: Samples) -> str:
+    """What origin and load generator do without a proxy: far from being what limits the others."""
+    rate, p50, p99, late = (
+        _middle(samples.figure(name, "direct"), ",.0f") for name in ("rate_200", "p50", "p99", "late_p99")
+    )
+    return (
+        f"The origin without a proxy: {rate} requests/s; p50 at 500/s {p50} µs, p99 {p99} µs, "
+        f"of which the generator itself was late by {late} µs.\n"
+    )
 
 
 def detail(samples: Samples) -> str:

@@ -38,10 +38,17 @@ def _added(metric: str) -> Callable[[str], Callable[[Lookup], float]]:
 
 
 def _tracing(engine: str) -> Callable[[Lookup], float]:
-    return lambda value: (
-        (value("cpu_200", f"{engine}+otel") - value("cpu_200", engine))
-        / (value("cpu_200", TRACER) - value("cpu_200", "envoy"))
+    return lambda value: _share(
+        value("cpu_200", f"{engine}+otel") - value("cpu_200", engine),
+        value("cpu_200", TRACER) - value("cpu_200", "envoy"),
     )
+
+
+def _share(ours: float, theirs: float) -> float:
+    """Of two differences; where noise ate one, the round says nothing."""
+    if min(ours, theirs) <= 0:
+        raise ZeroDivisionError
+    return ours / theirs
 
 
 def _memory(metric: str) -> Callable[[str], Callable[[Lookup], float]]:

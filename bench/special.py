@@ -8,6 +8,7 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench.load import quantile, request
@@ -17,19 +18,30 @@ from bench.origin import Around
 from bench.systems import KUBERNETES, PEERS, SYSTEMS, System
 
 SCALES = (1, 10, 100, 1_000)  # endpoints, and as many routes
-FILTERS: dict[str, Sequence[Mapping[str, Any]]] = {  # a new filter is a new row here
-    "none": (),
-    "RequestHeaderModifier": (
-        {
-            "type": "RequestHeaderModifier",
-            "requestHeaderModifier": {"set": [{"name": "x-team", "value": "shop"}], "remove": ["x-debug"]},
-        },
+_SHOP = {"set": [{"name": "x-team", "value": "shop"}]}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A rule's filters, and what the request has for them."""
+
+    filters: Sequence[Mapping[str, Any]]
+    field: str = ""
+
+
+FILTERS = {  # a new filter is a new row here
+    "none": Chain(()),
+    "RequestHeaderModifier": Chain(({"type": "RequestHeaderModifier", "requestHeaderModifier": _SHOP},)),
+    "ResponseHeaderModifier": Chain(({"type": "ResponseHeaderModifier", "responseHeaderModifier": _SHOP},)),
+    "URLRewrite": Chain(({"type": "URLRewrite", "urlRewrite": {"hostname": "orders.internal"}},)),
+    "Python, one that does nothing": Chain(
+        ({"type": "Python", "python": {"function": "pass_on:pass_on", "folder": str(PEERS)}},)
     ),
-    "ResponseHeaderModifier": (
-        {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "x-team", "value": "shop"}]}},
+    "CORS, an allowed origin": Chain(
+        ({"type": "CORS", "cors": {"allowOrigins": ["https://shop.example"]}},), "Origin: https://shop.example"
     ),
-    "URLRewrite": ({"type": "URLRewrite", "urlRewrite": {"hostname": "orders.internal"}},),
-    "Python": ({"type": "Python", "python": {"function": "pass_on:pass_on", "folder": str(PEERS)}},),
+    "Compress, a body too small": Chain(({"type": "Compress", "compress": {}},), "Accept-Encoding: gzip"),
+    "Cache, a hit": Chain(({"type": "Cache", "cache": {}},)),
 }
 POLICIES = {  # column: system, its policy
     "envoy round robin": ("envoy", "ROUND_ROBIN"),
@@ -65,9 +77,10 @@ def filters(system: System, around: Around, lengths: Lengths) -> Metrics:
     """CPU for a request through one filter; `none` is what to compare with."""
     metrics = {}
     for name, chain in FILTERS.items():
-        with running(system, around, filters=chain) as served:
-            served.closed([request()], lengths.warm)
-            _, metrics[f"filter_{name}"] = served.closed([request()], lengths.special)
+        requests = [request(extra=chain.field)]
+        with running(system, around, filters=chain.filters) as served:
+            served.closed(requests, lengths.warm)
+            _, metrics[f"filter_{name}"] = served.closed(requests, lengths.special)
     return metrics
 
 

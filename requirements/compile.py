@@ -11,6 +11,7 @@ FILES = {
     "build": ["--group", "build"],
     "test": [*PROJECT, "--group", "test"],
     "bench": [*PROJECT, "--group", "bench"],
+    "fuzz": ["--group", "fuzz"],
     "check": [*PROJECT, "--group", "test", "--group", "build", "--group", "check"],
 }
 
@@ -18,7 +19,7 @@ FILES = {
 def main() -> None:
     """One file a purpose; each is consistent with the ones before it, since all come from one resolution."""
     constraints: list[str] = []
-    for name in ("check", "test", "runtime", "build", "bench"):
+    for name in ("check", "test", "runtime", "build", "bench", "fuzz"):
         target = HERE / f"{name}.txt"
         command = [sys.executable, "-m", "uv", "pip", "compile", *FILES[name]]
         command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate"]

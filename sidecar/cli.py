@@ -61,7 +61,7 @@ def _proxy(options: argparse.Namespace) -> int:
     from sidecar.config.load import from_command_line  # noqa: PLC0415 - see the module's docstring
     from sidecar.lifecycle import serve  # noqa: PLC0415
 
-    config = from_command_line(options.from_, options.to, options.admin, compress=options.compress)
+    config = from_command_line(options.from_, options.to, options.admin, cache=options.cache, compress=options.compress)
     return serve(config, config_path=None, environ=os.environ)
 
 
@@ -162,6 +162,7 @@ def _parser() -> _Parser:
     proxy.add_argument("--from", dest="from_", metavar="ADDR", required=True, help="where to listen")
     proxy.add_argument("--to", metavar="ADDR", action="append", required=True, help="an upstream; may be repeated")
     proxy.add_argument("--admin", metavar="ADDR", help="where the admin page listens (default: nowhere)")
+    proxy.add_argument("--cache", action="store_true", help="answer from stored responses where HTTP allows it")
     proxy.add_argument("--compress", action="store_true", help="compress responses for clients that take it")
 
     for name, text in (

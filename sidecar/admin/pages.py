@@ -148,6 +148,14 @@ def _drain(view: ProxyView, _question: Question) -> Reply:
     return _text(202, "draining")
 
 
+def _purge(view: ProxyView, question: Question) -> Reply:
+    try:
+        purged = view.purge(question.first("url"))
+    except ValueError as error:
+        return _text(400, str(error))
+    return _text(404, "no rule has a Cache") if purged is None else _json({"purged": purged})
+
+
 def _leave(view: ProxyView, _question: Question) -> Reply:
     view.leave()
     return _text(202, "inbound answers say `Connection: close`")
@@ -162,6 +170,7 @@ _ADMIN: dict[str, tuple[str, _Page]] = {
     "/config": ("GET", _config),
     "/clusters": ("GET", _clusters),
     "/explain": ("GET", _explain),
+    "/cache/purge": ("POST", _purge),
     "/leave": ("POST", _leave),
     "/drain": ("POST", _drain),
 }
@@ -172,13 +181,14 @@ _ABOUT = {
     "/config": "the configuration in force, secrets hidden",
     "/clusters": "every cluster and endpoint (?format=text)",
     "/explain": "what would happen to a request: ?url=URL&method=M&header=name:value (&format=text)",
+    "/cache/purge": "forget stored responses: ?url=http://host/path, http://host/path* or *",
     "/leave": "the pod is going away: inbound answers say `Connection: close`, everything is served",
     "/drain": "stop taking new work, as SIGTERM does",
 }
 
 
 def _index(pages: Mapping[str, tuple[str, _Page]]) -> str:
-    return "\n".join(f"{verb:4} {path:9} {_ABOUT[path]}" for path, (verb, _) in pages.items())
+    return "\n".join(f"{verb:4} {path:12} {_ABOUT[path]}" for path, (verb, _) in pages.items())
 
 
 def _wants_text(question: Question) -> bool:

@@ -28,6 +28,12 @@ class ProxyView(Protocol):
     def explain(self, method: str, url: str, headers: list[tuple[str, str]], listener: str | None) -> Page:
         """What would happen to a request; raises ValueError where the question makes no sense."""
 
+    def purge(self, url: str) -> int | None:
+        """Forget stored responses: of one URL, of all that begin so (`…*`), or all (`*`); returns how many there were.
+
+        None where nothing caches; raises ValueError where `url` is none of the three.
+        """
+
     def leave(self) -> None:
         """The pod is going away: tell inbound clients so with each answer, and go on serving."""
 

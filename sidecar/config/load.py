@@ -18,10 +18,12 @@ from sidecar.config.diagnose import explain
 from sidecar.config.model import (
     Admin,
     BackendRef,
+    CacheFilter,
     Cluster,
     CompressFilter,
     Config,
     Duration,
+    FilterSpec,
     Listener,
     Route,
     Rule,
@@ -76,7 +78,9 @@ def dump(config: Config) -> dict[str, object]:
     return cast("dict[str, object]", msgspec.to_builtins(config, enc_hook=str))  # the hook meets durations only
 
 
-def from_command_line(from_: str, to: Sequence[str], admin: str | None = None, *, compress: bool = False) -> Config:
+def from_command_line(
+    from_: str, to: Sequence[str], admin: str | None = None, *, cache: bool = False, compress: bool = False
+) -> Config:
     """One listener in front of the addresses of `to`, for `sidecar proxy`; raises ConfigError naming the option."""
     targets = [_target(text) for text in to]
     if len({tls for _, tls in targets}) > 1:
@@ -89,7 +93,7 @@ def from_command_line(from_: str, to: Sequence[str], admin: str | None = None, *
         static=StaticSpec(endpoints=tuple(target for target, _ in targets)),
         tls=TlsSpec() if any(tls for _, tls in targets) else None,
     )
-    filters = (CompressFilter(),) if compress else ()
+    filters: tuple[FilterSpec, ...] = (*((CacheFilter(),) if cache else ()), *((CompressFilter(),) if compress else ()))
     route = Route(rules=(Rule(filters=filters, backend_refs=(BackendRef(name=upstream.name),)),))
     listener = Listener(name="proxy", address=address, routes=(route,))
     config = Config(listeners=(listener,), clusters=(upstream,), admin=Admin(address=admin))

@@ -5,8 +5,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from sidecar.config.auth import AuthFilter
-from sidecar.config.compress import CompressFilter
 from sidecar.config.cache import CacheFilter
+from sidecar.config.compress import CompressFilter
 from sidecar.config.cors import CorsFilter
 from sidecar.config.sections import Duration, GatewaySection
 

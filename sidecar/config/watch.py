@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from sidecar.config import pod
 from sidecar.config.model import Config
@@ -34,7 +35,7 @@ async def follow(
     `environ`: what the pod adds (see `pod.py`).
     """
     asked = reload_now or asyncio.Event()
-    file = _File(path, environ or {}, current, apply, refused)
+    file = _File(path, current, apply, refused, environ or {})
     while True:
         forced = asked.is_set()
         asked.clear()
@@ -50,10 +51,10 @@ class _File:
     def __init__(
         self,
         path: str,
-        environ: Mapping[str, str],
         current: Config,
         apply: Callable[[Config], None],
         refused: Callable[[], None],
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._path = path
         self._environ = environ

@@ -74,7 +74,12 @@ class Forwarder:
                     continue
                 raise
             lease.finish(Responded(200, (time.time_ns() - attempt.start_ns) / 1e9))
-            return _tunnelled(Response(200, reason=b"Connection Established"), Splice(held.transport), lease, attempt)
+            return _tunnelled(
+                Response(200, reason=b"Connection Established"),
+                Splice(held.transport, idle=_idle(lease)),
+                lease,
+                attempt,
+            )
 
     def _judge(
         self, request: Request, cluster: Cluster, policy: RetryPolicy, tried: Tried, progress: Progress
@@ -131,7 +136,8 @@ class Forwarder:
             response.flag = "URX"
         if exchange.upgraded:
             exchange.cancel_timer()
-            return _tunnelled(response, Splice(exchange.connection.detach(), exchange.early), lease, attempt)
+            tunnel = Splice(exchange.connection.detach(), exchange.early, idle=_idle(lease))
+            return _tunnelled(response, tunnel, lease, attempt)
         response.length = None if chunked else length
         response.declared = True
         response.delimited = chunked or length is not None
@@ -148,6 +154,10 @@ class Forwarder:
             if exchange.trailers:
                 response.trailers = kept_trailers(exchange.headers, exchange.trailers)
         return response
+
+
+def _idle(lease: Lease) -> float:
+    return cast("Pool", lease.host.pool).stream_idle_timeout
 
 
 def _tunnelled(response: Response, tunnel: Splice, lease: Lease, attempt: Attempt) -> Response:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class View:
-    """Answers for probes and people; changes nothing but `drain` and `leave`."""
+    """Answers for probes and people; changes nothing but `drain`, `leave` and `purge`."""
 
     def __init__(self, proxy: "Proxy") -> None:
         self._proxy = proxy
@@ -51,6 +51,10 @@ class View:
     def drain(self) -> None:
         """Begin to drain."""
         self._proxy.stop.set()
+
+    def purge(self, url: str) -> int | None:
+        """Have the caches forget."""
+        return self._proxy.keeper.purge(url)
 
     def leave(self) -> None:
         """Tell inbound clients to go elsewhere."""

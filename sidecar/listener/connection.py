@@ -98,13 +98,25 @@ class Connection(web.RequestHandler):
     def pause_writing(self) -> None:
         """The client reads slowly: it has the body timeout to catch up."""
         super().pause_writing()
-        within = self.front.service.spec.limits.body_timeout
-        self._stalled = asyncio.get_running_loop().call_later(within, self._drop)
+        transport = self.transport
+        if transport is not None:
+            within = self.front.service.spec.limits.body_timeout
+            self._stalled = asyncio.get_running_loop().call_later(within, transport.abort)
 
     def resume_writing(self) -> None:
         """It has caught up."""
         self._read_again()
         super().resume_writing()
+
+    def finish(self) -> None:
+        """No more is written: what the client does not read in time is dropped, for a socket closes behind it."""
+        if self.transport is not None and not self.transport.is_closing():  # uvloop raises on a closed one
+            self.transport.set_write_buffer_limits(0)
+
+    def force_close(self) -> None:
+        """See aiohttp."""
+        self.finish()
+        super().force_close()
 
     def _read_again(self) -> None:
         if self._stalled is not None:
@@ -114,16 +126,12 @@ class Connection(web.RequestHandler):
     def _too_slow(self) -> None:
         self.front.refuse(self, BadRequest("the request head did not come in time", 408))
 
-    def _drop(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """What aiohttp refused is answered as everything else is: with its cause."""
         del request
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.front.refused(self, status, exc, message)
         return self.front.closing
 

@@ -110,7 +110,10 @@ class AiohttpFront(web.Server):
             keep = await self.service.serve(request, _Client(incoming, connection), refusal)
         finally:
             connection.serving = False
-        return self.keeping if keep else self.closing
+        if keep:
+            return self.keeping
+        connection.finish()
+        return self.closing
 
 
 class _Client:
@@ -142,7 +145,7 @@ class _Client:
         """End the connection within a response."""
         transport = self._connection.transport
         if reset and transport is not None:
-            end_by_reset(cast("asyncio.Transport", transport))
+            end_by_reset(transport)
         self._connection.force_close()
 
 

@@ -73,19 +73,11 @@ def build(  # noqa: PLR0913 - what the connection knows, by name
         upgrade = None
     version = "1.1" if incoming.version.minor else "1.0"
     request = Request(
-        method=method,
-        target=asked.target,
-        authority=asked.authority.decode("latin-1"),
-        headers=headers,
-        scheme=asked.scheme or origin.scheme.decode(),
-        version=version,
-        peer=peer,
-        listener=listener,
-        origin=origin,
+        method=method, target=asked.target, authority=asked.authority.decode("latin-1"), headers=headers,
+        scheme=asked.scheme or origin.scheme.decode(), version=version, peer=peer, listener=listener, origin=origin,
         upgrade=offered_upgrade(upgrade.encode("latin-1")) if upgrade is not None else None,
-        started=started,
-        received_ns=received_ns,
-    )
+        started=started, received_ns=received_ns,
+    )  # fmt: skip
     if method != "CONNECT":
         _body(request, incoming, body_timeout, max_body)
     return request

@@ -58,8 +58,7 @@ class Request:
         self.body = body  # bytes: already here whole; an iterator: streamed; None: no body
         self.length = length  # bytes of the body, None: unknown (chunked)
         self.trailers: RawHeaders = []  # filled once a streamed body has ended
-        self.scheme = scheme
-        self.version = version
+        self.scheme, self.version = scheme, version
         self.peer = peer
         self.listener = listener
         self.origin = origin
@@ -69,9 +68,8 @@ class Request:
         self.deadline: float | None = None  # loop time at which the route's `request` timeout ends
         self.interim: Callable[[int, bytes, RawHeaders], None] | None = None  # passes a 1xx response downstream
         self.trace: Trace | None = None
-        self.route = ""  # name of the route taken, for spans and metrics
+        self.route = self.cluster = ""  # names of the route taken and the cluster chosen, for spans and metrics
         self.prefix = b""  # the path prefix that the rule matched, for URLRewrite
-        self.cluster = ""  # name of the cluster chosen
         self.attempts: list[Attempt] = []
         self.authenticated = False  # by its credentials, whatever is left of them: for a shared cache (RFC 9111 §3.5)
         self.notes: dict[str, str | int] | None = None  # what filters tell the span, by attribute name

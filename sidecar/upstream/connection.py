@@ -83,8 +83,9 @@ class Connection(asyncio.Protocol):
         return exchange
 
     def detach(self) -> asyncio.Transport:
-        """Give up the transport to a tunnel: the connection is no longer of HTTP."""
+        """Give up the transport to a tunnel, which reads on: the connection is no longer of HTTP."""
         transport = cast("asyncio.Transport", self.transport)
+        self.pause()
         self._exchange = None
         self._parser.persistent = False
         self._stop_timer()
@@ -114,6 +115,10 @@ class Connection(asyncio.Protocol):
         self._moved()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def moved_on(self, exchange: Exchange) -> bool:
+        """Whether another exchange has begun since."""
+        return self._exchange is not None and self._exchange is not exchange
 
     async def settle(self) -> None:
         """Wait until nothing reads the request body any more, so that another attempt may."""

@@ -127,7 +127,8 @@ class Exchange:
         self.cancel_timer()
         if not self.complete:
             self.connection.abort()
-        await self.connection.settle()
+        if not self.connection.moved_on(self):  # else its request body is another one, which must go on
+            await self.connection.settle()
 
     def wake(self) -> None:
         """Let the reader look again."""

@@ -17,6 +17,7 @@ from sidecar.upstream.framing import Framing, is_asked_for
 MAX_HEAD = 131_072  # bytes of one response head, and of what comes without a body byte: trailers, chunk extensions
 MAX_FIELDS = 256  # header lines, and trailer lines
 MAX_INTERIM = 64  # 1xx responses before the final one
+_BEGINNINGS = frozenset({b"H", b"\r", b"\n"})  # llhttp takes RTSP/ and ICE/ too
 _VERSIONS = frozenset({"1.1", "1.0"})  # llhttp takes 0.9 and 2.0 too
 _LENGTHLESS = frozenset({101, 204})  # RFC 9110 §8.6: no Content-Length; one that came all the same is not passed on
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 §4; llhttp takes any byte but CR and LF
@@ -50,10 +51,8 @@ class ResponseParser:
 
     def feed(self, exchange: Exchange, data: bytes) -> None:
         """Parse; raises ProxyError for what breaks a rule, and nothing can be read after that."""
-        if not self._bare_bytes and not exchange.status and data[0] not in b"H\r\n":
-            raise UpstreamProtocol(
-                "the response does not begin with HTTP/ (RFC 9112 §4)"
-            )  # llhttp takes RTSP/ and ICE/
+        if not self._bare_bytes and not exchange.status and data[:1] not in _BEGINNINGS:
+            raise UpstreamProtocol("the response does not begin with HTTP/ (RFC 9112 §4)")
         self._bare_bytes += len(data)
         try:
             self._parser.feed_data(data)

@@ -27,7 +27,7 @@ class Pool:
         self._budget = budget
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
-        self._stream_idle_timeout = stream_idle_timeout
+        self.stream_idle_timeout = stream_idle_timeout
         self._idle: list[Connection] = []
         self._live: set[Connection] = set()
         self._closed = False
@@ -91,7 +91,7 @@ class Pool:
             self.address,
             asyncio.get_running_loop(),
             idle_timeout=self._idle_timeout,
-            stream_idle_timeout=self._stream_idle_timeout,
+            stream_idle_timeout=self.stream_idle_timeout,
             on_free=self._freed,
             on_lost=self._lost,
         )

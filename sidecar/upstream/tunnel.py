@@ -6,16 +6,21 @@ The protocols that the transports had before learn of the end of their connectio
 import asyncio
 from typing import cast
 
+LINGER = 30.0  # seconds for what is under way to arrive once both ends have said all
+
 
 class Splice:
     """The upstream's side (`model.Tunnel`): `join` it with the downstream's transport."""
 
-    def __init__(self, upstream: asyncio.Transport, early: bytes = b"") -> None:
+    def __init__(self, upstream: asyncio.Transport, early: bytes = b"", *, idle: float) -> None:
+        """`idle`: seconds without a byte either way after which both ends are closed; it may take twice as long."""
         self._upstream = upstream
         self._early = early
+        self._idle = idle
+        self._gone = False  # asyncio's transports cannot be aborted any more
 
     async def join(self, downstream: object, early: bytes) -> tuple[int, int]:
-        """Carry bytes until both directions have ended; returns the bytes sent up and down.
+        """Carry bytes until both connections have ended; returns the bytes sent up and down.
 
         `downstream` is an `asyncio.Transport`; `early` came from it before the switch.
         """
@@ -29,20 +34,35 @@ class Splice:
             down_end.data_received(early)
         if self._early:
             up_end.data_received(self._early)
-        for transport in (self._upstream, down):
-            if not transport.is_closing():
-                transport.resume_reading()
-        if self._upstream.is_closing() or down.is_closing():
-            up_end.shut()
+        for end in (up_end, down_end):
+            if end.transport.is_closing():
+                end.connection_lost(None)  # whoever had it may have been told already
+            else:
+                end.transport.resume_reading()
         try:
-            await done
+            await self._until(done, up_end, down_end)
         finally:
             up_end.shut()
+            self._gone = up_end.lost
+            down_end.hand_back()
+            up_end.hand_back()
         return down_end.carried, up_end.carried
+
+    async def _until(self, done: "asyncio.Future[None]", up: "_End", down: "_End") -> None:
+        """Wait for the end; of a peer that vanished nothing but silence tells."""
+        seen = -1
+        while not done.done():
+            if up.carried + down.carried == seen:
+                up.shut()
+                await done
+            else:
+                seen = up.carried + down.carried
+                await asyncio.wait((done,), timeout=self._idle)
 
     def abort(self) -> None:
         """Drop the upstream's side."""
-        self._upstream.abort()
+        if not self._gone:
+            self._upstream.abort()
 
 
 class Held(asyncio.Protocol):
@@ -65,8 +85,11 @@ class _End(asyncio.Protocol):
         self.transport = transport
         self.carried = 0
         self.ended = False  # it sends no more
+        self.lost = False  # its connection has ended
         self._done = done
-        self._before = transport.get_protocol()
+        self._before: asyncio.BaseProtocol | None = transport.get_protocol()
+        self._why: Exception | None = None
+        self._linger: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         self.carried += len(data)
@@ -91,12 +114,24 @@ class _End(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost, self._why = True, exc
+        if self._linger is not None:
+            self._linger.cancel()
         self.shut()
-        asyncio.get_running_loop().call_soon(self._before.connection_lost, exc)
+        if self.other.lost and not self._done.done():
+            self._done.set_result(None)
+        elif self._done.done():
+            self.hand_back()
 
     def shut(self) -> None:
-        """Close both ends once what is buffered has gone out."""
-        if not self._done.done():
-            self._done.set_result(None)
-        self.transport.close()
-        self.other.transport.close()
+        """Close both ends once what is buffered has gone out, which it may take `LINGER` seconds for."""
+        for end in (self, self.other):
+            if not end.lost and end._linger is None:  # noqa: SLF001 - its twin
+                end.transport.close()
+                end._linger = asyncio.get_running_loop().call_later(LINGER, end.transport.abort)  # noqa: SLF001
+
+    def hand_back(self) -> None:
+        """Tell the protocol that the transport had before that the connection has ended, once."""
+        if self.lost and self._before is not None:
+            asyncio.get_running_loop().call_soon(self._before.connection_lost, self._why)
+            self._before = None

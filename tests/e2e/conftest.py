@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: the chart installed, and the sample shop in a restricted namespace that is labelled."""
+"""Fixtures of the end-to-end tests: the chart installed, and the sample shop in a labelled, restricted namespace."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def installed() -> Iterator[None]:
     """The chart as its README says it is installed."""
-    e2e.install("--set", f'otel.OTEL_EXPORTER_OTLP_ENDPOINT={COLLECTOR},otel.OTEL_BSP_SCHEDULE_DELAY="1000"')
+    e2e.install("--set-string", f"otel.OTEL_EXPORTER_OTLP_ENDPOINT={COLLECTOR},otel.OTEL_BSP_SCHEDULE_DELAY=1000")
     yield
     e2e.run("helm", "uninstall", e2e.RELEASE, "--namespace", e2e.SYSTEM, "--ignore-not-found", "--wait")
     e2e.kubectl("delete", "namespace", e2e.SYSTEM, "--ignore-not-found")
@@ -43,15 +43,17 @@ def shop(installed: None) -> Iterator[None]:
         e2e.program(),
         *map(e2e.service, services),
         collector,
-        e2e.deployment("web", 3, "serve", UPSTREAM="http://orders/"),
         e2e.deployment("orders", 2, "serve"),
         e2e.deployment("prices", 1, "serve", DELAY="1"),
         e2e.deployment("stock", 2, "serve", FLAKY="3"),
         e2e.deployment("collector", 1, "serve"),
-        e2e.deployment("load", 1, "load", "http://web/"),
     )
-    for app in (*services, "collector", "load"):
+    for app in ("orders", "prices", "stock", "collector"):
         e2e.rolled_out(app)
+    e2e.apply(e2e.deployment("web", 3, "serve", UPSTREAM="http://orders/"))  # its failures before would have it ejected
+    e2e.rolled_out("web")
+    e2e.apply(e2e.deployment("load", 1, "load", "http://web/", DEBUG_LOAD="1", LOAD_TIMEOUT="5"))
+    e2e.rolled_out("load")
     yield
     print("\n" + "\n".join(e2e.TABLE))
     e2e.kubectl("delete", "namespace", e2e.SHOP, "--wait")

@@ -50,7 +50,9 @@ def check(data: bytes, loop: asyncio.AbstractEventLoop) -> None:
     assert rules.head(request, [(b"traceparent", b"00-ours")] if how & 32 else None) == head, "the memo changed it"
     judge_fields(request, head)
     read = read_request(head + (b"0\r\n\r\n" if how & 2 else b""))
-    assert read.whole and not read.left and not read.body
+    assert read.whole
+    assert not read.left
+    assert not read.body
     judge_message(request, read)
     if how & 32:
         traces = [pair for pair in read.fields if pair[0].lower() in TRACE_FIELDS]

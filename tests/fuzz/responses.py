@@ -85,7 +85,7 @@ def check(data: bytes, loop: asyncio.AbstractEventLoop) -> None:
         assert other.outcome() == whole.outcome(), (cut, other.outcome(), whole.outcome())
     for status, reason, fields in whole.interims:
         text = interim(status, reason, fields)
-        assert text.replace(b"\r\n", b"").find(b"\n") < 0 and b"\0" not in text, text
+        assert not {10, 0} & set(text.replace(b"\r\n", b"")), text
     exchange = whole.exchange
     if exchange.status and not exchange.upgraded and (exchange.complete or not whole.error):
         _judge(whole, method, loop)
@@ -116,7 +116,7 @@ def _judge(whole: Run, method: bytes, loop: asyncio.AbstractEventLoop) -> None:
     request = Request(method=method.decode(), target=b"/", authority="a", headers=Headers())
     close = loop.run_until_complete(Sender().send(sink, request, response, close=not whole.parser.persistent))
     read = read_response(sink.data, method, ended=close)
-    assert read.whole and read.left == b"", (read, sink.data)
+    assert (read.whole, read.left) == (True, b""), (read, sink.data)
     assert read.start == (b"%d" % exchange.status, exchange.reason), read
     assert (read.body, read.trailers) == (body, _trimmed(exchange.trailers))
     assert [pair for pair in read.fields if pair[0].lower() not in OURS] == _trimmed(fields), (read.fields, fields)

@@ -43,12 +43,15 @@ def check(data: bytes, loop: asyncio.AbstractEventLoop) -> None:
         context = Propagator((name,)).extract(fields)
         if context is None or not context.trace_id:
             continue
-        assert 0 < context.trace_id < 1 << 128 and 0 < context.span_id < 1 << 64
+        assert 0 < context.trace_id < 1 << 128
+        assert 0 < context.span_id < 1 << 64
         _same(context.trace_id, context.span_id, int(bool(context.sampled)))
     state = tracestate([value for name, value in fields if name == b"tracestate"])
-    assert len(state) <= TRACESTATE_LIMIT and state.count(",") < 32
+    assert len(state) <= TRACESTATE_LIMIT
+    assert state.count(",") < 32
     assert tracestate([state.encode("latin-1")]) == state
-    assert state.isascii() and clean(state) == state
+    assert state.isascii()
+    assert clean(state) == state
     _arrival(lines)
 
 
@@ -66,8 +69,10 @@ def _arrival(lines: list[tuple[bytes, bytes]]) -> None:
     arrival = Arrival(request, [(name.lower(), value) for name, value in lines])
     assert arrival.scheme in ("http", "https")
     client = arrival.client(Address("192.0.2.1", 1))
-    assert client.isprintable() and len(client) <= 64
+    assert client.isprintable()
+    assert len(client) <= 64
     host, _ = host_and_port(arrival.authority)
     assert clean(host) == host
     for name, value in forwarded_first(lines[0][1].decode("latin-1")).items():
-        assert name.isascii() and isinstance(clean(value), str)
+        assert name.isascii()
+        assert isinstance(clean(value), str)

@@ -39,7 +39,9 @@ class Made(asyncio.Protocol):
         transport.close()
 
 
-async def test_clients_wait_without_a_log_line_each_while_there_is_no_descriptor(caplog: pytest.LogCaptureFixture) -> None:
+async def test_clients_wait_without_a_log_line_each_while_there_is_no_descriptor(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     Made.count = 0
     acceptor = Acceptor(Made)
     address = await acceptor.listen("127.0.0.1", 0)

@@ -31,6 +31,7 @@ class Proxy:
         self.phase: Phase = "active"
         self.reasons: list[str] = []
         self.drained = 0
+        self.left = 0
         self.pages: list[Page] = [
             {"name": "orders", "source": "static", "endpoints": ENDPOINTS},
             {"name": "empty", "endpoints": []},
@@ -59,6 +60,14 @@ class Proxy:
             "candidates": [{"address": "10.0.0.1:80", "score": 1.5}],
             "backends": [{"name": "a", "cluster": {"policy": "RANDOM", "candidates": []}}, {"name": "b"}],
         }
+
+    def purge(self, url: str) -> int | None:
+        if not url:
+            raise ValueError("expected a URL")
+        return {"*": None}.get(url, 3)
+
+    def leave(self) -> None:
+        self.left += 1
 
     def drain(self) -> None:
         self.drained += 1
@@ -187,6 +196,15 @@ async def test_drain_takes_post_only(session: aiohttp.ClientSession, proxy: Prox
     assert proxy.drained == 1
     async with session.post("/livez") as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET")
+
+
+async def test_the_leave_command_tells_a_running_sidecar_that_its_pod_goes_away(
+    server: AdminServer, proxy: Proxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await asyncio.to_thread(main, ["leave", "--admin", str(server.address)]) == 0
+    assert (proxy.left, proxy.drained) == (1, 0)
+    assert await asyncio.to_thread(main, ["leave", "--admin", str(server.probe_address)]) == 1
+    assert "answered 404" in capsys.readouterr().err
 
 
 async def test_a_web_page_in_a_browser_cannot_drain(

@@ -97,7 +97,7 @@ async def test_a_changed_file_takes_effect_at_once_and_a_broken_one_not_at_all(t
             assert (await ask(proxy.address, get(basic("ann", "new")))).status == 200
 
 
-# --- the cost, against the part that bears it ---------------------------------------------------------------------------
+# --- the cost, against the part that bears it ------------------------------------------------------------------------
 
 
 class Slow:

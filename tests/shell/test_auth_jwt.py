@@ -25,12 +25,14 @@ from tests.support.issuer import (
     scripted,
     token,
 )
-from tests.support.origin import Origin
+from tests.support.origin import Origin, answers
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.proxy import Running, eventually, reverse, running_proxy
 
+NOW = time.time_ns() // 10**9
 SLOW = {"refreshInterval": "1h", "minInterval": "1h"}
 EAGER = {"refreshInterval": "1h", "minInterval": "1ms"}
+ONE_CONNECTION = {"circuit_breakers": {"max_connections": 1}}
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def challenge(answered: Answered) -> str:
     return (answered.value(b"www-authenticate") or b"").decode()
 
 
-# --- what passes and what is said to the rest --------------------------------------------------------------------------
+# --- what passes and what is said to the rest ------------------------------------------------------------------------
 
 
 async def test_a_token_of_the_issuer_passes_again_and_again(key_file: Path) -> None:
@@ -76,9 +78,9 @@ async def test_a_token_of_the_issuer_passes_again_and_again(key_file: Path) -> N
         (get("Basic YTpi"), 401, 'Bearer realm="sidecar"', "missing"),
         (get("Bearer x.y"), 401, 'error="invalid_token"', "malformed"),
         (get(bearer(name="2", headers={"kid": "ES256-1"})), 401, 'error="invalid_token"', "signature"),
-        (get(bearer(claims(exp=int(time.time()) - 40))), 401, "the token has expired", "expired"),
+        (get(bearer(claims(exp=NOW - 40))), 401, "the token has expired", "expired"),
         (get(bearer(claims(exp=None))), 401, "has no claim `exp`", "malformed"),
-        (get(bearer(claims(nbf=int(time.time()) + 90))), 401, "not valid yet", "not_yet_valid"),
+        (get(bearer(claims(nbf=NOW + 90))), 401, "not valid yet", "not_yet_valid"),
         (get(bearer(claims(iss="https://other.example"))), 401, "another issuer", "issuer"),
         (get(bearer(claims(aud="billing"))), 401, "another audience", "audience"),
         (get(bearer(kind="RS256", headers={"kid": "ES256-1"})), 401, "not its key's", "algorithm"),
@@ -165,7 +167,7 @@ async def test_the_span_says_what_was_decided_and_neither_who_nor_with_what(key_
     assert credentials.split(".")[2][:-4] not in str(collector.spans)
 
 
-# --- keys from a server ------------------------------------------------------------------------------------------------
+# --- keys from a server ----------------------------------------------------------------------------------------------
 
 
 async def test_a_token_of_a_key_that_was_just_published_passes_at_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -280,3 +282,43 @@ def test_a_key_file_that_cannot_be_used_is_an_error_of_the_configuration(
         check(parse(data), str(tmp_path))
     assert error.value.path == "$.listeners[0].routes[0].rules[0].filters[0].auth.jwt.jwks.file"
     assert reason in error.value.reason
+
+
+# --- with other filters ----------------------------------------------------------------------------------------------
+
+
+async def test_a_request_that_passed_is_marked_for_caches(key_file: Path) -> None:
+    """RFC 9111 §3.5 holds where the credentials are stripped, too: what came for one caller is no other's."""
+    rule = jwt_rule({"file": str(key_file)}, stripCredentials=True)
+    rule["filters"].append({"type": "Cache", "cache": {}})
+    replies = [answer(name, "200 OK", "Cache-Control: max-age=60") for name in (b"for ann", b"for bob")]
+    public = answer(b"for all", "200 OK", "Cache-Control: max-age=60, public")
+    async with Origin(answers(*replies, public)) as origin:
+        async with running_proxy(reverse(origin.address, rule=rule, cluster=ONE_CONNECTION)) as proxy:
+            ann, bob = (bearer(claims(sub=name)) for name in ("ann", "bob"))
+            bodies = [(await ask(proxy.address, get(who))).body for who in (ann, bob, ann, bob)]
+    assert bodies == [b"for ann", b"for bob", b"for all", b"for all"]
+    assert len(origin.requests) == 3
+
+
+async def test_a_preflight_needs_no_credentials_where_cors_stands_first(key_file: Path) -> None:
+    rule = jwt_rule({"file": str(key_file)})
+    rule["filters"].insert(0, {"type": "CORS", "cors": {"allowOrigins": ["https://shop.example"]}})
+    lines = ("Origin: https://shop.example", "Access-Control-Request-Method: GET")
+    async with Origin() as origin, running_proxy(reverse(origin.address, rule=rule)) as proxy:
+        preflight = await ask(proxy.address, get(None, *lines).replace(b"GET /", b"OPTIONS /", 1))
+        assert (preflight.status // 100, origin.requests) == (2, [])
+        refused = await ask(proxy.address, get(None, lines[0]))
+        assert refused.status == 401
+
+
+async def test_who_brings_no_token_does_not_wait_for_keys() -> None:
+    async with scripted(answer(jwks(jwk("ES256")))) as issuer, Origin() as origin:
+        issuer.go.clear()
+        async with running_proxy(reverse(origin.address, rule=jwt_rule({"url": issuer.url, **SLOW}))) as proxy:
+            assert (await ask(proxy.address, get())).status == 401
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(ask(proxy.address, get(bearer())), name="test")
+                await eventually(lambda: issuer.requests, "the keys were not fetched")
+                issuer.go.set()
+            assert waiting.result().status == 200, "the first keys are waited for"

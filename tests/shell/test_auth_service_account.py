@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.certificates import self_signed
 from tests.support.client import ask
 from tests.support.issuer import answer, auth, claims, get, jwk, jwks, scripted, token
 from tests.support.origin import Origin
@@ -72,6 +73,23 @@ async def test_without_an_issuer_nobody_passes(tmp_path: Path, content: str) -> 
             assert (await ask(proxy.address, get(bearer()))).status == 503
             mounted(tmp_path)
             assert (await ask(proxy.address, get(bearer()))).status == 200, "the kubelet was late"
+
+
+async def test_the_cluster_is_trusted_by_its_own_authority_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = self_signed(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(made.certificate, made.key)
+    mounted(tmp_path)
+    async with scripted(answer(jwks(jwk("RS256"))), tls=tls) as cluster, Origin() as origin:
+        for authority, status in ({"caFile": "cert.pem"}, 200), ({}, 503):
+            source = {"url": cluster.url, "tokenFile": "token", **authority}
+            rule = auth(serviceAccount={"audiences": ["orders"], "jwks": source})
+            async with running_proxy(reverse(origin.address, rule=rule), folder=tmp_path) as proxy:
+                assert (await ask(proxy.address, get(bearer()))).status == status
+    assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+    assert len(cluster.requests) == 1, "the token is not sent to whom nobody trusts"
 
 
 async def test_a_cluster_that_cannot_be_trusted_gives_no_keys(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ async def test_a_range_comes_as_the_app_cut_it() -> None:
     async with Origin(answers(part)) as origin, running_proxy(reverse(origin.address, rule=around())) as proxy:
         answered = await ask(proxy.address, get("gzip", "Range: bytes=0-1999"))
         assert (answered.status, answered.body, answered.value(b"etag")) == (206, TEXT[:2000], b'"1"')
-        assert answered.value(b"content-encoding") is None
+        assert (answered.value(b"content-encoding"), answered.value(b"vary")) == (None, b"Accept-Encoding")
 
 
 async def test_nothing_is_encoded_twice_neither_by_two_filters_nor_after_the_app() -> None:
@@ -116,6 +116,29 @@ async def test_nothing_is_encoded_twice_neither_by_two_filters_nor_after_the_app
                 ours, theirs = await one.ask(get("gzip")), await one.ask(get("gzip, br"))
             assert (ours.values(b"content-encoding"), decoded(ours)) == ([b"gzip"], TEXT)
             assert (theirs.values(b"content-encoding"), theirs.body) == ([b"gzip"], own)
+
+
+async def test_a_range_of_what_is_never_encoded_varies_by_nothing() -> None:
+    part = b"HTTP/1.1 206 Partial Content\r\nContent-Type: image/png\r\nContent-Range: bytes 0-1/9\r\n"
+    async with Origin(answers(part + b"Content-Length: 2\r\n\r\nab")) as origin:
+        async with running_proxy(reverse(origin.address, rule=around())) as proxy:
+            assert (await ask(proxy.address, get("gzip"))).value(b"vary") is None
+
+
+@pytest.mark.parametrize("order", [("Cache", "Compress"), ("Compress", "Cache")])
+async def test_each_client_reads_what_it_can_out_of_a_cache_on_either_side(order: tuple[str, str]) -> None:
+    fresh = page(TEXT, b'ETag: "1"', b"Cache-Control: max-age=60")
+    async with Origin(answers(fresh)) as origin:
+        async with running_proxy(
+            reverse(origin.address, rule={"filters": [{"type": each} for each in order]})
+        ) as proxy:
+            for coding in (*CODINGS, *CODINGS):
+                answered = await ask(proxy.address, get(coding))
+                assert (decoded(answered), answered.values(b"vary")) == (TEXT, [b"Accept-Encoding"])
+                assert (await ask(proxy.address, get("identity"))).body == TEXT
+            again = await ask(proxy.address, get("gzip", 'If-None-Match: W/"1"'))
+            assert (again.status, again.value(b"etag")) == (304, b'W/"1"')
+        assert len(origin.requests) == (4 if order[0] == "Cache" else 1)
 
 
 @pytest.mark.parametrize("line", [b"Cache-Control: no-transform", b"Content-Digest: sha-256=:AA==:"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -232,6 +233,65 @@ async def test_tunnel_ends_when_the_client_is_gone() -> None:
             await asyncio.wait_for(origin.connections[0].gone.wait(), 5)
         await proxy.quiet()
         assert proxy.failures == 0
+
+
+async def test_upstream_that_speaks_first_is_heard_though_a_filter_takes_its_time(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("""
+import asyncio
+
+async def wait(request, forward):
+    response = await forward(request)
+    await asyncio.sleep(0.1)
+    return response
+""")
+
+    async def serve(connection: OriginConnection) -> None:
+        await connection.until(b"\r\n\r\n")
+        await connection.send(SWITCH)
+        await asyncio.sleep(0.02)
+        await connection.send(b"welcome")
+        await connection.until(b"bye")
+        connection.close()
+
+    rule = {"filters": [{"type": "Python", "python": {"function": "slow:wait", "folder": str(tmp_path)}}]}
+    async with Origin(serve) as origin, running_proxy(reverse(origin.address, rule=rule)) as proxy:
+        async with client(proxy.address) as one:
+            await one.send(UPGRADE)
+            await one.head()
+            assert await one.exactly(7) == b"welcome"
+            await one.send(b"bye")
+            assert await one.ended_whole()
+
+
+async def test_tunnel_delivers_what_is_under_way_when_both_ends_have_said_all() -> None:
+    """The upstream ends its direction first and reads late: what the proxy still holds then must arrive."""
+    go = asyncio.Event()
+    whole: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def serve(connection: OriginConnection) -> None:
+        await connection.until(b"\r\n\r\n")
+        await connection.send(SWITCH)
+        connection.half_close()
+        await go.wait()
+        whole.set_result(len(await connection.rest()))
+
+    async with Origin(serve) as origin, running_proxy(reverse(origin.address)) as proxy:
+        async with client(proxy.address) as one:
+            await one.send(UPGRADE)
+            await one.end()
+            (held,) = proxy.pools()[0]._live
+            assert held.transport is not None
+            sent = 0
+            while not held.transport.get_write_buffer_size():  # until the kernel takes no more
+                await one.send(bytes(8192))
+                sent += 8192
+                await asyncio.sleep(0)
+            one.half_close()
+            await asyncio.sleep(0.05)  # the proxy sees it
+            go.set()
+            async with asyncio.timeout(5):
+                assert await whole == sent
+        await proxy.quiet()
 
 
 async def test_tunnel_holds_back_a_sender_whose_peer_does_not_read() -> None:

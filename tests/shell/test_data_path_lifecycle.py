@@ -178,6 +178,21 @@ async def test_drain_delay_keeps_serving_with_connection_close() -> None:
                 assert (answer.status, answer.values(b"connection")) == (200, [b"close"])
 
 
+async def test_a_pod_that_goes_away_is_still_served_but_its_clients_are_told_to_close() -> None:
+    async with Origin() as origin:
+        config = reverse(origin.address)
+        config["listeners"].append({"name": "out", "address": "127.0.0.1:0", "mode": "forward"})
+        async with running_proxy(config) as proxy, client(proxy.address) as kept, client(proxy.addresses[1]) as app:
+            await kept.ask(GET)
+            proxy.proxy.leave()
+            for answer in (await kept.ask(GET), await ask(proxy.address, GET)):
+                assert (answer.status, answer.values(b"connection")) == (200, [b"close"])
+            assert proxy.proxy.phase == "active"
+            to_origin = GET.replace(b"shop.example", origin.address.encode())
+            for answer in (await app.ask(to_origin), await app.ask(to_origin)):  # requests of the app go on as before
+                assert (answer.status, answer.values(b"connection")) == (200, [])
+
+
 async def test_idle_proxy_stops_at_once() -> None:
     async with Origin() as origin, running_proxy(reverse(origin.address)) as proxy:
         async with client(proxy.address) as one:

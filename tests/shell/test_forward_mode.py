@@ -32,7 +32,8 @@ def in_cluster(api: FakeApiServer, folder: Path, **kubernetes: object) -> Data:
 def publish(api: FakeApiServer, origin: Origin, service: str = "orders") -> None:
     host, port = origin.address.rsplit(":", 1)
     api.put_service("shop", service, ports=[{"name": "http", "port": 80, "targetPort": int(port)}])
-    api.set_endpoints("shop", service, [(host, int(port))])
+    ports = [{"name": "http", "port": int(port), "protocol": "TCP"}]
+    api.put_slice("shop", f"{service}-1", service, [(host, int(port))], ports=ports)
 
 
 async def get(proxy: Running, host: str) -> tuple[int, bytes]:

@@ -1,8 +1,9 @@
-"""Nothing leaks between requests or clients: bytes, cookies, credentials, names, connections, and control bytes in logs."""
+"""Nothing leaks between requests or clients: bytes, cookies, credentials, names, connections, control bytes in logs."""
 
 import asyncio
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,9 @@ async def test_credentials_of_one_request_are_not_those_of_the_next() -> None:
 async def test_credentials_for_the_proxy_stay_here() -> None:
     async with Origin() as origin, running_proxy(forward()) as proxy:
         target = f"http://{origin.address}/".encode()
-        await ask(proxy.address, b"GET %b HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic %b\r\n\r\n" % (target, SECRET))
+        await ask(
+            proxy.address, b"GET %b HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic %b\r\n\r\n" % (target, SECRET)
+        )
         assert SECRET not in origin.requests[0].raw
 
 
@@ -107,10 +110,8 @@ async def _lane(address: str, lane: int, rng: random.Random) -> None:
 
 async def _whatever(bad: Client, method: bytes) -> None:
     """An answer, a cut or a timeout: none of it is judged here."""
-    try:
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
         await bad.response(method=method.decode())
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
 
 
 def _numbering(rng: random.Random) -> Serve:
@@ -165,11 +166,16 @@ async def test_control_bytes_of_clients_reach_neither_the_access_log_nor_spans(t
     told = [text for text in texts if isinstance(text, str)]
     assert any("31m" in text for text in told)
     for text in told:
-        assert not [char for char in text if ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or char in "\u2028\u2029"], text
+        assert not [char for char in text if ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or char in "\u2028\u2029"], (
+            text
+        )
 
 
 async def test_control_bytes_of_peers_reach_no_log_and_no_other_client(caplog: pytest.LogCaptureFixture) -> None:
-    async with Origin(answers(b"HTTP/1.1 200 \x1b[31m\r\n\r\n")) as origin, running_proxy(reverse(origin.address)) as proxy:
+    async with (
+        Origin(answers(b"HTTP/1.1 200 \x1b[31m\r\n\r\n")) as origin,
+        running_proxy(reverse(origin.address)) as proxy,
+    ):
         answer = await ask(proxy.address, GET)
         assert answer.status == 502
         assert b"\x1b" not in answer.head + answer.body

@@ -251,7 +251,7 @@ async def test_accepting_pauses_when_descriptors_run_out_and_no_client_is_turned
             many = [await open_.enter_async_context(client(process.address)) for _ in range(100)]
             assert (await many[0].ask(GET)).status == 200, "an upstream connection needs a descriptor too"
             assert "accepting pauses" in await process.line("file descriptors run out")
-            descriptors = len(list(Path(f"/proc/{process.process.pid}/fd").iterdir()))
+            descriptors = process.descriptors()
             assert descriptors < 80
             waiting = many[-1]
             await waiting.send(GET)
@@ -264,3 +264,48 @@ def _config(origin: str) -> dict[str, object]:
     config = reverse(origin)
     config["listeners"][0]["engine"] = ENGINE.name
     return config
+
+
+async def test_reader_that_stops_near_the_end_of_the_last_response_is_cut_too() -> None:
+    """What is left fits the transport's buffer, so that nothing waits for the reader any more but the closing socket."""
+    step, clients = 40_000, 64
+
+    async def sized(connection: OriginConnection) -> None:
+        while (request := await connection.request()) is not None:
+            size = int(request.line.split(b" ")[1][1:])
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    config = limits(body_timeout="300ms")
+    async with Origin(sized) as origin, running_proxy(reverse(origin.address, listener=config)) as proxy:
+        async with AsyncExitStack() as open_:
+            for number in range(clients):
+                one = await open_.enter_async_context(client(proxy.address, receive_buffer=4096))
+                size = 2_000_000 + number * step
+                await one.send(b"GET /%d HTTP/1.1\r\n%bConnection: close\r\n\r\n" % (size, HOST))
+                await one.head()
+            listener = proxy.proxy.listeners[0]
+            await eventually(lambda: not listener.connections, "connections are held by clients that do not read", 10)
+
+
+async def test_tunnel_in_which_nothing_moves_ends_and_one_in_which_something_does_lives_on() -> None:
+    async def echo(connection: OriginConnection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        while True:
+            await connection.send(await connection.exactly(1))
+
+    upgrade = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+    cluster = {"stream_idle_timeout": "200ms"}
+    async with Origin(echo) as origin, running_proxy(reverse(origin.address, cluster=cluster)) as proxy:
+        async with client(proxy.address) as silent, client(proxy.address) as talking:
+            for one in (silent, talking):
+                await one.send(upgrade)
+                await one.head()
+            ended = asyncio.get_running_loop().create_task(silent.ended_whole(), name="test")
+            while not ended.done():
+                await talking.send(b"x")
+                assert await talking.exactly(1) == b"x"
+                await asyncio.sleep(0.02)
+            assert ended.result()
+            await talking.send(b"y")
+            assert await talking.exactly(1) == b"y"

@@ -202,5 +202,7 @@ async def _refused(address: str) -> None:
                 _, writer = await asyncio.open_connection(host, int(port))
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:  # it waited in the queue of a socket that is being closed
+                continue
             writer.close()
             await asyncio.sleep(0)

@@ -1,6 +1,6 @@
 """Differential: what real clients get from real servers through the sidecar is what they get without it.
 
-The documented differences: `Via`, `X-Forwarded-*`, hop-by-hop fields, where the framing field stands, and `Date`'s value.
+The documented differences: `Via`, `X-Forwarded-*`, hop-by-hop fields, the framing field's place, `Date`'s value.
 """
 
 import asyncio
@@ -32,8 +32,17 @@ def case(method: str, path: str, *headers: list[str], body: str = "", chunked: b
 
 
 CASES = [
-    case("GET", "/a%2Fb/%7Ec?x=1&y=%20+&z", ["X-CaSe", "MiXed"], ["Cookie", "a=1; b=2"], ["Authorization", "Basic eDp5"]),
-    case("GET", "/echo", ["X-Long", "v" * 4000], ["Accept", "*/*"], ["If-None-Match", '"x", W/"y"'], ["Range", "bytes=0-1,4-5"]),
+    case(
+        "GET", "/a%2Fb/%7Ec?x=1&y=%20+&z", ["X-CaSe", "MiXed"], ["Cookie", "a=1; b=2"], ["Authorization", "Basic eDp5"]
+    ),
+    case(
+        "GET",
+        "/echo",
+        ["X-Long", "v" * 4000],
+        ["Accept", "*/*"],
+        ["If-None-Match", '"x", W/"y"'],
+        ["Range", "bytes=0-1,4-5"],
+    ),
     case("POST", "/echo", ["Content-Type", "text/plain"], body="hello world"),
     case("POST", "/echo", ["Content-Type", "text/plain"], body="in pieces " * 50, chunked=True),
     case("PUT", "/echo", ["Content-Type", "text/plain"], body="0123456789" * 30_000),
@@ -105,7 +114,9 @@ def _framed(answer: Answer) -> list[tuple[str, str]]:
 
 async def test_documented_differences_are_there() -> None:
     async with origin("uvicorn") as address, running_proxy(reverse(address)) as proxy:
-        (answer,) = await real.ask_httpx(f"http://{proxy.address}", [case("GET", "/echo", ["X-Forwarded-For", "1.2.3.4"])])
+        (answer,) = await real.ask_httpx(
+            f"http://{proxy.address}", [case("GET", "/echo", ["X-Forwarded-For", "1.2.3.4"])]
+        )
     echoed = dict(json.loads(answer["body"])["headers"])
     assert echoed["via"].startswith("1.1 in.")
     assert echoed["x-forwarded-for"] == "1.2.3.4, 127.0.0.1"
@@ -166,13 +177,19 @@ NGINX = [
 
 
 @pytest.mark.parametrize("client", ["curl", "httpx"])
-async def test_nginx_answers_ranges_conditions_and_redirects_as_without_the_sidecar(client: str, tmp_path: Path) -> None:
+async def test_nginx_answers_ranges_conditions_and_redirects_as_without_the_sidecar(
+    client: str, tmp_path: Path
+) -> None:
     www = tmp_path / "www"
     (www / "folder").mkdir(parents=True)
     (www / "file.txt").write_text("0123456789" * 5000)
     moment = parsedate_to_datetime(LONG_AGO).timestamp()
     os.utime(www / "file.txt", (moment, moment))
-    async with real.nginx(tmp_path) as address, running_proxy(reverse(address)) as proxy, _relay(address) as straight_to:
+    async with (
+        real.nginx(tmp_path) as address,
+        running_proxy(reverse(address)) as proxy,
+        _relay(address) as straight_to,
+    ):
         straight = await CLIENTS[client](f"http://{straight_to}", NGINX)
         through = await CLIENTS[client](f"http://{proxy.address}", NGINX)
     for asked, one, two in zip(NGINX, straight, through, strict=True):
@@ -181,8 +198,10 @@ async def test_nginx_answers_ranges_conditions_and_redirects_as_without_the_side
 
 
 def _without_boundary(answer: Answer) -> Answer:
-    """nginx makes up a new boundary for each multipart response."""
-    mark = next((value.partition("boundary=")[2] for name, value in answer["headers"] if name.lower() == "content-type"), "")
+    """A new boundary is made up for each multipart response."""
+    mark = next(
+        (value.partition("boundary=")[2] for name, value in answer["headers"] if name.lower() == "content-type"), ""
+    )
     text = json.dumps(comparable(answer))
     return dict(json.loads(text.replace(mark, "boundary") if mark else text))
 
@@ -221,7 +240,10 @@ async def test_websockets_talk_through_the_sidecar_as_without_it() -> None:
         host, port = next(iter(server.sockets)).getsockname()
         async with running_proxy(reverse(f"{host}:{port}")) as proxy:
             async with connect(
-                f"ws://{proxy.address}/a%20b?c=d", subprotocols=[websockets.Subprotocol("chat")], max_size=None, proxy=None
+                f"ws://{proxy.address}/a%20b?c=d",
+                subprotocols=[websockets.Subprotocol("chat")],
+                max_size=None,
+                proxy=None,
             ) as socket:
                 assert socket.subprotocol == "chat"
                 assert await socket.recv() == "/a%20b?c=d"

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import ask
-from tests.support.process import Process, sidecar
+from tests.support.process import sidecar
 from tests.support.proxy import Data, eventually, reverse, running_proxy
 from tests.support.traffic import mix, traffic_origin
 
 CLIENTS = 24
 SHORT = 1.2  # seconds
 LONG = float(os.environ.get("SECONDS", "600"))
-GROWTH = 2_048  # KiB that a process may be larger than after its warm-up
+GROWTH = 4_096  # KiB that a process may be larger than after its warm-up
 OBJECTS = 500  # that a loop may hold more than after its warm-up
 
 ENGINES = ("aiohttp", "native")
@@ -71,12 +71,12 @@ async def _process(engine: str, seconds: float, folder: Path) -> None:
         async with sidecar("run", "--config", str(file)) as process:
             done = await mix(process.address, seconds / 3, CLIENTS, rng, limit)
             await _quiet(f"unix:{folder}/admin")
-            before, files = process.memory("VmRSS"), _descriptors(process)
+            before, files = process.memory("VmRSS"), process.descriptors()
             done += await mix(process.address, seconds * 2 / 3, CLIENTS, rng, limit)
             await _quiet(f"unix:{folder}/admin")
             after = process.memory("VmRSS")
             _tell(f"{engine} process", seconds, done, f"RSS {before} -> {after} KiB, descriptors {files}")
-            await eventually(lambda: _descriptors(process) <= files, "file descriptors are left over")
+            await eventually(lambda: process.descriptors() <= files, "file descriptors are left over")
             assert after - before < GROWTH
             assert await process.terminate() == 0
             assert process.process.stderr is not None
@@ -108,10 +108,6 @@ async def _objects(listener: object) -> int:
 def _limit(seconds: float) -> float:
     """Seconds that the sidecar waits for a client: more than a busy machine may stall, in a long run."""
     return 1.0 if seconds < 10 else 3.0
-
-
-def _descriptors(process: Process) -> int:
-    return len(list(Path(f"/proc/{process.process.pid}/fd").iterdir()))
 
 
 async def _quiet(admin: str) -> None:

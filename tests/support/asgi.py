@@ -31,7 +31,12 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     else:
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
-        said = {"method": scope["method"], "target": target.decode(), "headers": headers, "body": body.decode("latin-1")}
+        said = {
+            "method": scope["method"],
+            "target": target.decode(),
+            "headers": headers,
+            "body": body.decode("latin-1"),
+        }
         await _answer(send, 200, [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")], json.dumps(said).encode())
 
 

@@ -60,10 +60,84 @@ def _backend(clusters: list[str]) -> Strategy:
     return _some({"name": st.sampled_from(clusters)}, weight=weight) | service if clusters else service
 
 
+_claim_headers = _named(st.fixed_dictionaries({"claim": _label, "header": _label}), lambda each: each["header"])
+_jwks = _some(file=st.just("keys"), refreshInterval=durations, minInterval=durations, timeout=durations).map(
+    lambda spec: spec if "file" in spec else {**spec, "url": "https://id.example/keys"}
+)
+_claim_rule = st.one_of(
+    st.fixed_dictionaries({"claim": _label, "equals": _text}),
+    st.fixed_dictionaries({"claim": _label, "oneOf": st.lists(_text, min_size=1, max_size=2)}),
+    st.fixed_dictionaries({"claim": _label, "contains": _text}),
+)
+_token_auth = {"claimsToHeaders": _claim_headers, "stripCredentials": st.booleans(), "realm": _label}
+_auth = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "jwt": _some(
+                {"issuer": _label, "audiences": st.lists(_label, max_size=2), "jwks": _jwks},
+                algorithms=st.lists(st.sampled_from(["RS256", "EdDSA"]), max_size=2),
+                leeway=st.just("1m"),
+                rules=st.lists(_claim_rule, max_size=2),
+                **_token_auth,
+            )
+        }
+    ),
+    st.fixed_dictionaries({"jwt": _some({"issuer": _label, "audiences": st.just([]), "secretFile": st.just("s")})}),
+    st.fixed_dictionaries(
+        {
+            "serviceAccount": _some(
+                {"audiences": st.lists(_label, min_size=1, max_size=2), "issuer": _label},
+                namespaces=st.lists(_label, max_size=2),
+                accounts=st.lists(_label.map("shop/{}".format), max_size=2),
+                jwks=_jwks,
+                **_token_auth,
+            )
+        }
+    ),
+    st.fixed_dictionaries({"basic": _some({"usersFile": _path}, userHeader=_label, realm=_label)}),
+    st.fixed_dictionaries({"apiKey": _some({"keysFile": _path}, header=_label, query=_label, nameHeader=_label)}),
+    st.fixed_dictionaries(
+        {
+            "forward": _some(
+                {"url": st.just("http://auth:4180/verify")},
+                timeout=durations,
+                requestHeaders=st.lists(_label, max_size=2),
+                responseHeaders=st.lists(_label, max_size=2),
+                clientHeaders=st.lists(_label, max_size=2),
+            )
+        }
+    ),
+    st.fixed_dictionaries({"allow": st.fixed_dictionaries({"addresses": st.lists(_ip, min_size=1, max_size=2)})}),
+)
+
+
 def _filters(clusters: list[str]) -> Strategy:
     mirror = _some({"backendRef": _backend(clusters)}, percent=_percent)
     python = _some({"function": st.just("a.b:c")}, folder=_text, settings=_settings, name=_text)
+    origins = st.lists(_label.map("https://*.{}".format), max_size=2, unique=True) | st.just(["*"])
+    names = st.lists(_label, max_size=2, unique=True)
+    cors = _some(
+        allowOrigins=origins,
+        allowMethods=st.just(["*"]) | st.just(["GET", "PUT"]),
+        allowHeaders=names,
+        exposeHeaders=names,
+        allowCredentials=st.booleans(),
+        allowPrivateNetwork=st.booleans(),
+        maxAge=_count,
+    )
+    compress = _some(
+        encodings=st.none() | st.permutations(["zstd", "br", "gzip"]),
+        types=st.lists(_label.map("text/{}".format), max_size=2),
+        minSize=_count,
+        cpuBudget=st.integers(1, 100),
+        maxStreams=_count,
+        withSetCookie=st.booleans(),
+        decompressRequests=st.none() | _some(maxSize=_count, maxRatio=_count),
+    )
     kinds = {
+        ("Auth", "auth"): _auth,
+        ("CORS", "cors"): cors,
+        ("Compress", "compress"): compress,
         ("RequestHeaderModifier", "requestHeaderModifier"): _modifier,
         ("ResponseHeaderModifier", "responseHeaderModifier"): _modifier,
         ("URLRewrite", "urlRewrite"): _some(hostname=_label, path=_full_path),

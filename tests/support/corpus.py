@@ -1,7 +1,7 @@
-"""The wire corpus as data: cases from YAML, their texts as bytes, their expectations as patterns.
+r"""The wire corpus as data: cases from YAML, their texts as bytes, their expectations as patterns.
 
 A text is written line by line. Each line ends with CRLF, a line that ends with a backslash does not. A text without an
-empty line is a head and gets one; `{bare}` anywhere keeps it as it is. Escapes: `\\r \\n \\t \\0 \\xHH \\\\`; `{a*500}` is
+empty line is a head and gets one; `{bare}` anywhere keeps it as it is. Escapes: `\r \n \t \0 \xHH \\`; `{a*500}` is
 500 times `a`; `{origin}`, `{out}` are addresses. In expectations `{own}` stands for the lines that a reverse proxy
 adds (X-Forwarded-*, Via), `{via}` for Via alone, `{date}` for a Date line, `{any}` for anything within a line.
 """
@@ -38,12 +38,13 @@ class Case:
     client: str | int | None = None  # a status of our own, or the bytes
     error: str = ""  # of Proxy-Status, for a status of our own
     says: str = ""  # a part of the cause
-    connection: str = "keep"  # `keep`, `close`, `cut`, `pipelined 2` (two more are answered)
+    connection: str = "keep"  # `keep`, `close`, `cut`, `reset`, `pipelined 2` (two more are answered)
     pool: str = ""  # `keep`, `drop`: what becomes of the upstream's
     listener: str = "in"
     runs: tuple[str, ...] = RUNS
     steps: tuple[Mapping[str, str], ...] = ()
     rows: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""  # the name without that of the row
 
     @property
     def method(self) -> str:
@@ -59,7 +60,7 @@ def _file(path: Path) -> Iterator[Case]:
     data = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     defaults = data.get("defaults", {})
     for entry in data["cases"]:
-        merged = {**defaults, **entry, "topic": path.stem}
+        merged = {**defaults, **entry, "topic": path.stem, "family": entry["name"]}
         for name in ("runs", "steps"):
             if name in merged:
                 merged[name] = tuple(merged[name])

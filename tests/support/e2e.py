@@ -22,7 +22,7 @@ CHART = ROOT / "deploy" / "helm" / "sidecar"
 SHOP = "shop"
 RELEASE, SYSTEM = "sidecar", "sidecar-system"
 IMAGE = os.environ.get("E2E_IMAGE", "local.test/sidecar:dev")
-SECONDS = 240  # that a shared machine may need for what takes seconds
+SECONDS = 120  # that a shared machine may need for what takes seconds
 _APP: dict[str, Any] = {
     "image": IMAGE,
     "imagePullPolicy": "Never",

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ _MAKERS: Mapping[str, Callable[[], Any]] = {
 
 
 @functools.cache
-def private_key(kind: str, name: str = "1") -> Any:
+def private_key(kind: str, name: str = "1") -> Any:  # noqa: ARG001 - keys with other names are others
     """A key of this kind, the same for the same name in one run."""
     return _MAKERS[kind]()
 
@@ -54,7 +55,7 @@ def jwks(*keys: object) -> bytes:
 
 def claims(**changes: object) -> dict[str, Any]:
     """Claims that hold for an hour; None takes one out."""
-    now = int(time.time())
+    now = time.time_ns() // 10**9
     whole = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "iat": now, "exp": now + 3600, **changes}
     return {name: value for name, value in whole.items() if value is not None}
 
@@ -95,11 +96,12 @@ class Scripted:
         self.go = asyncio.Event()  # cleared, it holds its answers
         self.go.set()
         self.requests: list[Received] = []
+        self.scheme = "http"
         self.address = ""
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}/keys"
+        return f"{self.scheme}://{self.address}/keys"
 
     async def serve(self, connection: OriginConnection) -> None:
         while (request := await connection.request()) is not None:
@@ -109,9 +111,12 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(reply: bytes | Callable[[Received], bytes]) -> AsyncIterator[Scripted]:
+async def scripted(
+    reply: bytes | Callable[[Received], bytes], *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Scripted]:
     server = Scripted(reply)
-    async with Origin(server.serve) as origin:
+    async with Origin(server.serve, tls=tls) as origin:
+        server.scheme = "http" if tls is None else "https"
         server.address = origin.address
         yield server
 

@@ -6,6 +6,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -134,11 +135,14 @@ async def _do(step: Step, connection: OriginConnection) -> None:
 class Origin:
     """Serves until its block ends; whatever a handler raises beyond a lost connection fails the test."""
 
-    def __init__(self, serve: Serve | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, serve: Serve | None = None, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.connections: list[OriginConnection] = []
         self.address = ""
         self._serve = serve or answers(OK)
         self._host, self._port = host, port
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[BaseException] = []
@@ -172,7 +176,9 @@ class Origin:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.get_running_loop().create_server(self._protocol, self._host, self._port)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol, self._host, self._port, ssl=self._tls
+        )
         self._port = self._server.sockets[0].getsockname()[1]
         self.address = f"{self._host}:{self._port}"
         return self

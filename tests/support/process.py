@@ -32,6 +32,10 @@ class Process:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{field}:")))
 
+    def descriptors(self) -> int:
+        """How many files it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def reset_peak(self) -> None:
         """Let `VmHWM` begin anew."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")

@@ -186,7 +186,8 @@ async def _stopped(proxy: Proxy, task: "asyncio.Task[None]") -> None:
         await asyncio.wait((task,), timeout=5)
         raise AssertionError("the proxy did not stop")
     task.result()
-    assert not any(listener.connections for listener in proxy.listeners), "downstream connections are left over"
+    left = "downstream connections are left over"
+    await eventually(lambda: not any(listener.connections for listener in proxy.listeners), left)
 
 
 async def _nothing_left(budgets: set[Budget], before: "set[asyncio.Task[Any]]") -> None:

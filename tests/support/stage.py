@@ -5,80 +5,16 @@ Requests whose path begins with `/aux` are the stage's own; every other byte tha
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import AsyncExitStack
+from typing import Self
 
 from tests.support.client import Client, client
-from tests.support.origin import unused_address
 from tests.support.corpus import Case, pattern, plain, request_length, wire
+from tests.support.origin import unused_address
+from tests.support.stage_parts import LISTENERS, Upstream, judge_own
 
 WITHIN = 2.0
-AUX = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\naux"
 MAX_PIECES = 1_200  # a longer text is sent in pieces of a few bytes
-
-
-def config(origin: str) -> dict[str, Any]:
-    """The proxy's configuration: one listener for each kind of case."""
-    routes = [{"rules": [{"backendRefs": [{"name": "app"}]}]}]
-    limits = {"max_header_bytes": 1000, "max_header_count": 10, "max_target_bytes": 500, "max_body_bytes": 10}
-    free = {"engine": "native", "address": "127.0.0.1:0"}
-    listeners = [
-        {"name": "in", "routes": routes, **free},
-        {"name": "limited", "routes": routes, "limits": limits, **free},
-        {"name": "untrusted", "routes": routes, "trusted_proxies": [], **free},
-        {"name": "out", "mode": "forward", **free},
-    ]
-    return {
-        "listeners": listeners,
-        "clusters": [{"name": "app", "static": {"endpoints": [origin]}}],
-        "admin": {"address": None},
-        "drain": {"timeout": "2s"},
-    }
-
-
-LISTENERS = ("in", "limited", "untrusted", "out")
-
-
-class _Upstream(asyncio.Protocol):
-    """One connection at the origin."""
-
-    def __init__(self, stage: "Stage") -> None:
-        self.stage = stage
-        self.data = b""  # what is not yet a whole request
-        self.seen = b""  # whole requests of the case
-        self.lost = False
-        self.ended = False
-        self.answered = False
-        self.transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # asyncio hands a Transport to a stream protocol
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        while self.data:
-            length = request_length(self.data)
-            if self.data.partition(b" ")[2].startswith(b"/aux"):
-                if length is None:
-                    break
-                self.data = self.data[length:]
-                self.transport.write(AUX)
-                continue
-            self.stage.arrived(self, length)
-            if length is None or self.stage.tunnelled:
-                break
-            self.seen += self.data[:length]
-            self.data = self.data[length:]
-        self.stage.changed.set()
-
-    def eof_received(self) -> bool:
-        self.ended = True
-        self.stage.changed.set()
-        return self.stage.tunnelled
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self.lost = True
-        self.stage.changed.set()
 
 
 class Stage:
@@ -89,21 +25,24 @@ class Stage:
         self.addresses: dict[str, str] = {}
         self.names: dict[str, str] = {}
         self.changed = asyncio.Event()
-        self.connections: list[_Upstream] = []
+        self.connections: list[Upstream] = []
         self.quiet: Callable[[], Awaitable[None]]  # waits until no lease is held and no upstream connection is busy
         self.case: Case | None = None
         self.run = "whole"
-        self.used: list[_Upstream] = []  # by the case
+        self.used: list[Upstream] = []  # by the case
         self._server: asyncio.Server | None = None
+        self._open = AsyncExitStack()
+        self._other: Client | None = None  # one connection for all barriers
         self._sending: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> "Stage":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.get_running_loop().create_server(self._connected, "127.0.0.1", 0)
-        self.address = "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
+        await self._open.aclose()
         self._server.close()
         for connection in self.connections:
             connection.transport.abort()
@@ -116,7 +55,7 @@ class Stage:
         self.addresses = dict(zip(LISTENERS, addresses, strict=True))
         self.names = {"origin": self.address, "closed": unused_address(), **self.addresses}
 
-    def arrived(self, connection: _Upstream, length: int | None) -> None:
+    def arrived(self, connection: Upstream, length: int | None) -> None:
         """Bytes of the case are here: answer them when it is time."""
         case = self.case
         assert case is not None, f"bytes after their case: {connection.data!r}"
@@ -183,8 +122,10 @@ class Stage:
             assert await one.ended_whole()
 
     async def _read(self, case: Case, one: Client) -> None:
-        if case.connection == "cut":
+        if case.connection in {"cut", "reset"}:
             await one.end()
+            gone = one._reader.exception()
+            assert isinstance(gone, ConnectionError) == (case.connection == "reset"), gone
             return
         while True:
             answer = await one.response(method=case.method)
@@ -248,7 +189,7 @@ class Stage:
 
     def _judge_client(self, case: Case, seen: bytes) -> None:
         if isinstance(case.client, int):
-            _judge_own(case, seen)
+            judge_own(case, seen)
         elif case.client is not None:
             expected = plain(wire(case.client, self.names))
             assert pattern(expected).fullmatch(plain(seen)), f"client saw {plain(seen)!r}, not {expected!r}"
@@ -259,8 +200,9 @@ class Stage:
         if drop:
             used = self.used[-1:] if case.steps else self.used
             await self._until(lambda: all(connection.lost or connection.ended for connection in used))
-        async with client(self.addresses["in"]) as other:
-            assert (await other.ask(self._aux(case, "barrier", "in"))).body == b"aux"
+        if self._other is None:
+            self._other = await self._open.enter_async_context(client(self.addresses["in"]))
+        assert (await self._other.ask(self._aux(case, "barrier", "in"))).body == b"aux"
         if case.pool == "keep":
             assert not any(connection.lost for connection in self.used), "the upstream's connection was thrown away"
         if case.steps:
@@ -278,7 +220,7 @@ class Stage:
         base = f"http://{self.address}" if (listener or case.listener) == "out" else ""
         return f"GET {base}/aux-{word} HTTP/1.1\r\nHost: aux\r\n\r\n".encode()
 
-    async def _answer(self, connection: _Upstream, case: Case) -> None:
+    async def _answer(self, connection: Upstream, case: Case) -> None:
         await self._send(connection.transport, wire(case.origin, self.names))
         if case.origin_end == "close":
             connection.transport.close()
@@ -303,24 +245,9 @@ class Stage:
             self.changed.clear()
             await self.changed.wait()
 
-    def _connected(self) -> _Upstream:
-        connection = _Upstream(self)
+    def _connected(self) -> Upstream:
+        connection = Upstream(self)
         self.connections.append(connection)
         if self.case is not None and self.case.listener == "out" and self.tunnelled:
             self.used.append(connection)  # of CONNECT: it may say nothing
         return connection
-
-
-def _judge_own(case: Case, seen: bytes) -> None:
-    """An answer of the proxy's own: its cause in Proxy-Status, its length, and whether it closes."""
-    head, _, body = seen.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % case.client), f"client saw {seen!r}"
-    lines = head.split(b"\r\n")
-    error = case.error or ("http_protocol_error" if case.client == 502 else "http_request_error")
-    status = next((line for line in lines if line.startswith(b"Proxy-Status: ")), b"")
-    assert status.startswith(b'Proxy-Status: sidecar; error=%b; details="' % error.encode()), seen
-    assert case.says.encode() in body, f"{case.says!r} is not said in {seen!r}"
-    assert (b"Connection: close" in lines) == (case.connection == "close"), seen
-    if case.method != "HEAD":
-        assert b"Content-Length: %d" % len(body) in lines, seen
-        assert body.startswith(b"%d " % case.client), seen

@@ -108,7 +108,9 @@ async def traffic_origin() -> AsyncIterator[str]:
 class Peer:
     """One connection of a client."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rng: random.Random, limit: float) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rng: random.Random, limit: float
+    ) -> None:
         self.reader, self.writer, self.rng = reader, writer, rng
         self.limit = limit  # seconds that the sidecar waits for a client
 
@@ -134,22 +136,27 @@ class Peer:
         self.writer.transport.abort()
 
 
+def _same(answer: tuple[int, bytes], body: bytes) -> None:
+    status, found = answer
+    assert (status, found == body) == (200, True), (status, found[:200])
+
+
 async def good(peer: Peer) -> None:
     for _ in range(peer.rng.randrange(1, 8)):
         body = peer.rng.randbytes(peer.rng.randrange(1, 5000))
-        assert await peer.ask(b"/echo", body) == (200, body)
-        assert await peer.ask(b"/ok") == (200, b"")
+        _same(await peer.ask(b"/echo", body), body)
+        _same(await peer.ask(b"/ok"), b"")
 
 
 async def large(peer: Peer) -> None:
-    assert await peer.ask(b"/big") == (200, BIG)
-    assert await peer.ask(b"/stream") == (200, b"hello" * 8)
+    _same(await peer.ask(b"/big"), BIG)
+    _same(await peer.ask(b"/stream"), b"hello" * 8)
 
 
 async def pipelined(peer: Peer) -> None:
     peer.writer.write(b"GET /ok HTTP/1.1\r\n%b\r\n" % _HOST * 5)
     for _ in range(5):
-        assert (await peer.response())[0] == 200
+        _same(await peer.response(), b"")
 
 
 async def tunnelled(peer: Peer) -> None:

@@ -67,7 +67,9 @@ class Wire:
     def reset(self) -> None:
         """End with a TCP reset, what is buffered is lost."""
         peer: socket.socket | None = self._writer.get_extra_info("socket")
-        if peer is not None and not self._writer.transport.is_closing():
+        if peer is None or peer.fileno() < 0:  # closed already: asyncio's `abort` cannot bear that
+            return
+        if not self._writer.transport.is_closing():
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 

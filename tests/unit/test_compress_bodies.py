@@ -12,7 +12,7 @@ from sidecar.config.model import Compress, CompressFilter, DecompressRequests
 from sidecar.errors import BadRequest, ConfigError, FilterOverflow, NotAcceptable, ProxyError
 from sidecar.filters import FilterContext
 from sidecar.filters.compress import codecs, compress
-from sidecar.filters.compress.bodies import Decoded, Decoding, Encoded
+from sidecar.filters.compress.bodies import Decoded, Decoding, Encoded, Shared
 from sidecar.filters.compress.codecs import CorruptBody, decoder, encoder
 from sidecar.filters.compress.meter import Level, Meter
 from sidecar.model import Request, Response
@@ -120,7 +120,7 @@ async def broken(*parts: bytes) -> AsyncIterator[bytes]:
 @given(parts=chunks)
 async def test_a_streamed_body_comes_out_whole_and_no_chunk_is_empty(coding: str, parts: Sequence[bytes]) -> None:
     meter = Meter()
-    body = Encoded(stream(parts), encoder(coding, Level.FAST), meter, off_loop=4000)
+    body = Encoded(stream(parts), coding, Level.FAST, meter)
     assert meter.streams == 1
     out = [chunk async for chunk in body]
     assert all(out)  # an empty chunk would end the message
@@ -129,9 +129,23 @@ async def test_a_streamed_body_comes_out_whole_and_no_chunk_is_empty(coding: str
     assert meter.streams == 0
 
 
+@each_coding
+async def test_whole_bodies_are_encoded_one_after_the_other_and_beside_each_other(coding: str) -> None:
+    shared = Shared()
+    bodies = [TEXT, b"", TEXT * 100, b"x", TEXT]  # the third in a thread, whatever the coding
+    for body in bodies:
+        assert decode(coding, await shared.whole(coding, Level.FAST, body)) == body
+    encoded = await asyncio.gather(*(shared.whole(coding, Level.THOROUGH, body) for body in bodies))
+    assert [decode(coding, each) for each in encoded] == bodies
+    assert shared.meter.load(asyncio.get_running_loop().time()) > 0
+    assert len(shared._kept) == (2 if coding == "zstd" else 0)
+    await shared.aclose()
+    assert not shared._kept
+
+
 async def test_what_breaks_the_body_breaks_the_encoded_one() -> None:
     meter = Meter()
-    body = Encoded(broken(b"hello"), encoder("gzip", Level.FAST), meter, off_loop=4000)
+    body = Encoded(broken(b"hello"), "gzip", Level.FAST, meter)
     assert reader("gzip")(await anext(body)) == b"hello"
     with pytest.raises(ProxyError, match="it broke"):
         await anext(body)

@@ -101,6 +101,15 @@ def test_an_origin_is_compared_whole(patterns: list[str], origin: bytes, expecte
     assert Origins(patterns, "$").allow(origin) is expected
 
 
+def test_verdicts_are_remembered_up_to_a_limit_and_stay_the_same() -> None:
+    origins = Origins(["https://*.bar.com"], "$")
+    for _ in range(2):
+        for at in range(300):
+            assert origins.allow(b"https://%d.bar.com" % at)
+            assert not origins.allow(b"https://%d.evil.example" % at)
+    assert len(origins._memo) == 256
+
+
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_nothing_around_an_origin_makes_it_allowed(before: bytes, after: bytes) -> None:
     origins = Origins(["https://www.foo.com"], "$")

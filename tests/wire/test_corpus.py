@@ -10,7 +10,8 @@ import pytest_asyncio
 from tests.support.corpus import Case, load
 from tests.support.process import sidecar
 from tests.support.proxy import running_proxy
-from tests.support.stage import Stage, config
+from tests.support.stage import Stage
+from tests.support.stage_parts import config
 
 CASES = load()
 

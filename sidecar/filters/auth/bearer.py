@@ -162,9 +162,9 @@ class _BearerAuth:
     async def _verify(self, request: Request, values: Sequence[bytes]) -> Grant:
         """Verify a token that was not seen before; raises the answer where it does not hold."""
         source = self._source
-        keys: Keys | None = await source.first() if source is not None else None
         try:
             token = bearer_token(values)
+            keys: Keys | None = await source.first() if source is not None else None
             issuer = self._policy.issuer()
             if source is None or keys is None or issuer is None:
                 self._ledger.tell(request, "unavailable")

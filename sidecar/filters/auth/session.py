@@ -45,8 +45,10 @@ async def fetch(url: str, *, ca_file: str | None, token_file: str | None) -> byt
                 if response.status != 200:
                     raise Unreachable(f"answered {response.status}")
                 return await read_body(response, MAX_BODY)
-        except aiohttp.ClientError as error:
-            raise Unreachable(f"{type(error).__name__}: {ascii(str(error))[1:200]}") from None
+        except aiohttp.ClientConnectionError as error:  # it names the host and what TLS has to say
+            raise Unreachable(ascii(str(error))[1:-1][:200] or type(error).__name__) from None
+        except aiohttp.ClientError as error:  # it may show the URL
+            raise Unreachable(type(error).__name__) from None
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:

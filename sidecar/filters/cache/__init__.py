@@ -9,7 +9,7 @@ from pathlib import Path
 from sidecar.config.cache import Cache
 from sidecar.filters.cache.filter import CacheFilter
 from sidecar.filters.cache.forward import Forwarding
-from sidecar.filters.cache.store import Room, Store
+from sidecar.filters.cache.store import Store, room_of
 from sidecar.filters.context import FilterContext, Keeper
 from sidecar.model import Filter, Handler, Request, Response
 
@@ -43,10 +43,9 @@ def _store(spec: Cache, space: str, folder: str | None, keeper: Keeper) -> Store
 
     disk = Disk(folder, space)
     store = Store(disk)
-    room = Room(spec.max_bytes, spec.max_entry_bytes, spec.disk.max_bytes)
 
     async def load() -> None:
-        store.loaded(await disk.open(), room)
+        store.loaded(await disk.open(), room_of(spec))
 
     keeper.spawn(load(), "cache folder")
     return store

@@ -27,9 +27,12 @@ _LOWERED = frozenset({b"accept-encoding", b"accept-language", b"accept-charset"}
 _UNORDERED = frozenset({b"accept-encoding"})  # order means nothing either (RFC 9110 §12.5.3: by weight)
 
 
-def collect(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def collect(lines: RawHeaders) -> dict[bytes, bytes]:
     """Values by name in lower case; lines of one name are combined (RFC 9110 §5.3)."""
-    found: dict[bytes, bytes] = {}
+    found = {name.lower(): value for name, value in lines}
+    if len(found) == len(lines):
+        return found
+    found.clear()
     for name, value in lines:
         lower = name.lower()
         found[lower] = b"%b, %b" % (found[lower], value) if lower in found else value

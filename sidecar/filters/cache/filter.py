@@ -9,14 +9,15 @@ from collections.abc import Callable
 from sidecar.config.cache import Cache
 from sidecar.errors import NotStored, ProxyError
 from sidecar.filters.cache import status
+from sidecar.filters.cache.conditions import CONDITIONAL
 from sidecar.filters.cache.directives import NOTHING_ASKED, asked_of
 from sidecar.filters.cache.entry import Entry, extras_of, uri_of
-from sidecar.filters.cache.fields import collect
+from sidecar.filters.cache.fields import Fields, collect
 from sidecar.filters.cache.flight import Flight, Landing, Reader
 from sidecar.filters.cache.forward import Forwarding
 from sidecar.filters.cache.freshness import use
 from sidecar.filters.cache.invalidation import invalidated
-from sidecar.filters.cache.respond import respond
+from sidecar.filters.cache.respond import respond, whole
 from sidecar.filters.cache.status import Forwarded
 from sidecar.filters.cache.store import Store
 from sidecar.filters.cache.visit import OVERRIDES, READS, SAFE, Visit
@@ -34,13 +35,28 @@ class CacheFilter:
         self._count = count
         self._name = status.identifier(spec.identifier) if spec.identifier else b""
         self._keyed = forwarding.keyed
+        self._special = self._keyed | OVERRIDES | CONDITIONAL | {b"cache-control", b"pragma", b"range"}
         self._honour = spec.request_directives
         self._patience = float(spec.collapse_timeout)
         self._spec = spec
 
     async def __call__(self, request: Request, forward: Handler) -> Response:
-        """Answer a request."""
+        """Answer a request; the most frequent case, a plain request for something fresh in memory, comes first."""
         fields = collect(request.headers)
+        simple = request.length == 0 and request.upgrade is None and self._special.isdisjoint(fields)
+        if simple and request.method in READS:
+            entry = self._store.select(uri_of(request.scheme, request.authority, request.target), (), fields)
+            if entry is not None and entry.body is not None and not entry.no_cache:
+                now = request.received_ns / 1e9
+                if now < entry.expires:
+                    member = status.hit(self._name, entry.expires - now) if self._name else b""
+                    self._store.used(entry)
+                    self._tell(request, "hit")
+                    return whole(entry, entry.body, now, member)
+        return await self._considered(request, forward, fields)
+
+    async def _considered(self, request: Request, forward: Handler, fields: Fields) -> Response:
+        """A request about which there is more to think."""
         odd = request.upgrade is not None or request.length != 0 or not OVERRIDES.isdisjoint(fields)
         if odd or request.method not in READS:
             return await self._past(request, forward)
@@ -205,5 +221,6 @@ async def _landed(flight: Flight, until: float) -> Landing:
     """Wait for it; who waits too long goes alone."""
     left = until - asyncio.get_running_loop().time()
     if not flight.landed.done():
+        flight.waiting += 1
         await asyncio.wait((flight.landed,), timeout=max(0.0, left))
     return flight.landed.result() if flight.landed.done() else "alone"

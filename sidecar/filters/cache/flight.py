@@ -23,13 +23,14 @@ Landing: TypeAlias = "Literal['stored', 'alone', 'again'] | tuple[Entry, Fill, R
 class Flight:
     """A fetch under way."""
 
-    __slots__ = ("asked", "extras", "landed", "open", "outdated")
+    __slots__ = ("asked", "extras", "landed", "open", "outdated", "waiting")
 
     def __init__(self, extras: Extras, asked: Fields) -> None:
         self.extras = extras
         self.asked = asked  # the fields of its request
         self.landed: asyncio.Future[Landing] = asyncio.get_running_loop().create_future()
         self.open = False  # its body is on its way: others may read along, or wait for its end
+        self.waiting = 0  # requests
         self.outdated = False  # what it fetches was invalidated meanwhile
 
     def suits(self, extras: Extras, asked: Fields, vary: Sequence[tuple[bytes, ...]]) -> bool:

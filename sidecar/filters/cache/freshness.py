@@ -89,11 +89,13 @@ def use(stored: Aged, asked: Asked, now: float) -> Use:  # noqa: PLR0911 - one r
         return "validate"
     if asked.max_stale is not None and -left <= asked.max_stale:
         return "stale"
-    return "refresh" if -left <= stored.stale_while_revalidate else "validate"
+    window = stored.stale_while_revalidate
+    return "refresh" if window and -left <= window else "validate"
 
 
 def serves_errors(stored: Aged, asked: Asked, now: float, default: float) -> bool:
     """Whether it may stand in for a 500, 502, 503, 504 or for no answer (RFC 5861 §4); `default`: by configuration."""
-    if stored.no_cache or stored.strict:
+    if stored.no_cache or stored.strict or asked.no_cache:
         return False
-    return now - stored.expires <= max(stored.stale_if_error, asked.stale_if_error or 0, default)
+    limit = max(stored.stale_if_error, asked.stale_if_error or 0, default)
+    return limit > 0 and now - stored.expires <= limit

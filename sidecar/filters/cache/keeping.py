@@ -15,7 +15,7 @@ from sidecar.filters.cache.flight import Fill, Flight, Reader, pump
 from sidecar.filters.cache.freshness import Heuristic, lifetime
 from sidecar.filters.cache.status import Forwarded
 from sidecar.filters.cache.storable import UNDERSTOOD, refusal
-from sidecar.filters.cache.store import Room, Store
+from sidecar.filters.cache.store import Store, room_of
 from sidecar.filters.cache.visit import Visit, wall
 from sidecar.filters.context import Keeper
 from sidecar.model import RawHeaders, Response
@@ -36,7 +36,7 @@ class Keeping:
     """What one configuration stores; the store outlives it."""
 
     def __init__(self, spec: Cache, store: Store, keeper: Keeper) -> None:
-        self.room = Room(spec.max_bytes, spec.max_entry_bytes, spec.disk.max_bytes if spec.disk is not None else 0)
+        self.room = room_of(spec)
         self._store = store
         self._keeper = keeper
         self._name = status.identifier(spec.identifier) if spec.identifier else b""
@@ -57,9 +57,10 @@ class Keeping:
         if visit.request.method == "HEAD":
             self._freshen(visit, came)
             return self._marked(response, sent)
-        known = response.length if response.status != _BODYLESS else None
+        bodyless = response.status == _BODYLESS
+        known = None if bodyless else response.length
         entry = None
-        if response.delimited and (known is None or known <= self.room.entry):
+        if (response.delimited or bodyless) and (known is None or known <= self.room.entry):
             entry = self._entry(visit, came, length=known)
         if entry is None:
             if old is not None and response.status in UNDERSTOOD:
@@ -68,7 +69,7 @@ class Keeping:
             return self._marked(response, sent)
         if not isinstance(response.body, bytes):
             return self._stream(visit, response, came, entry, sent)
-        if response.length is None:  # it came in chunks, and whole
+        if response.length is None and not bodyless:  # it came in chunks, and whole
             entry = self._entry(visit, came, length=len(response.body)) or entry
         entry.body = response.body
         fits = len(response.body) <= self.room.entry and not (sent.flight is not None and sent.flight.outdated)
@@ -134,7 +135,8 @@ class Keeping:
             self._settled(visit, flight, whole)
 
         fill = Fill(keeps, settle)
-        answer = Response(response.status, response.headers, reason=response.reason, length=response.length)
+        answer = Response(response.status, response.headers, reason=response.reason)
+        answer.length = response.length
         answer.declared, answer.flag, answer.delimited = response.declared, response.flag, response.delimited
         answer.body = Reader(fill, answer, response)
         if flight is not None:
@@ -159,7 +161,7 @@ class Keeping:
         said = said_of(came.fields, self._targets)
         life = lifetime(said, came.fields, came.status, came.received, self._heuristic)
         fields = {name: value for name, value in came.fields.items() if name not in hidden} if hidden else came.fields
-        authorized = b"authorization" in visit.fields
+        authorized = visit.request.authenticated or b"authorization" in visit.fields
         if refusal(came.status, said, fields, life, authorized=authorized, cookies=self._cookies) is not None:
             return None
         return make(came, said, life or 0, length=length, hidden=hidden)

@@ -17,7 +17,7 @@ def identifier(text: str) -> bytes:
 
 def hit(name: bytes, ttl: float) -> bytes:
     """Served from the store without going forward; `ttl` in seconds, below zero where it is stale."""
-    return b"%b; hit; ttl=%d" % (name, ttl)
+    return b"%b; hit; ttl=%d" % (name, round(ttl))
 
 
 def forwarded(
@@ -28,18 +28,15 @@ def forwarded(
     ttl: float | None = None,
     stored: bool = False,
     collapsed: bool | None = None,
-    detail: str = "",
 ) -> bytes:
     """The request went forward; `status` only where it differs from the one sent."""
     parts = [b"%b; fwd=%b" % (name, why.encode())]
     if status is not None:
         parts.append(b"fwd-status=%d" % status)
     if ttl is not None:
-        parts.append(b"ttl=%d" % ttl)
+        parts.append(b"ttl=%d" % round(ttl))
     if stored:
         parts.append(b"stored")
     if collapsed is not None:
         parts.append(b"collapsed" if collapsed else b"collapsed=?0")
-    if detail:
-        parts.append(b"detail=%b" % detail.encode())
     return b"; ".join(parts)

@@ -7,6 +7,7 @@ marked, and nothing that could neither be reused nor validated.
 
 from sidecar.filters.cache.directives import Said
 from sidecar.filters.cache.fields import Fields, vary_names
+from sidecar.filters.cache.freshness import HEURISTIC
 
 UNDERSTOOD = frozenset({200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451, 501})
 
@@ -32,13 +33,13 @@ def refusal(  # noqa: PLR0911 - one reason a line, in the order of the RFC
         return "set-cookie"
     if vary_names(fields.get(b"vary")) is None:
         return "vary"
-    return _useless(said, fields, life)
-
-
-def _useless(said: Said, fields: Fields, life: float | None) -> str | None:
-    """Neither fresh nor to be validated nor of use in an emergency: storing it would cost and give nothing."""
-    if life is None:
+    if life is None and not (said.no_cache and status in HEURISTIC):
         return "no lifetime"
+    return _useless(said, fields, life or 0)
+
+
+def _useless(said: Said, fields: Fields, life: float) -> str | None:
+    """Neither fresh nor to be validated nor of use in an emergency: storing it would cost and give nothing."""
     if life > 0 and not said.no_cache:
         return None
     if b"etag" in fields or b"last-modified" in fields:

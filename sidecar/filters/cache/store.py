@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.config.cache import Cache
 from sidecar.filters.cache.entry import Entry, Extras, Key, Uri, most_recent
 from sidecar.filters.cache.eviction import S3Fifo
 from sidecar.filters.cache.fields import Fields, Selecting, selecting
@@ -31,6 +32,12 @@ class Room:
     memory: int
     entry: int
     disk: int = 0
+
+
+def room_of(spec: Cache) -> Room:
+    """The sizes of a configuration."""
+    disk = spec.disk.max_bytes if spec.disk is not None else 0
+    return Room(spec.max_bytes, min(spec.max_entry_bytes, spec.max_bytes // 4), disk)
 
 
 class _Resource:

@@ -86,6 +86,6 @@ def in_background(request: Request, seconds: float) -> Request:
         started=loop.time(),
         received_ns=int(wall(request) * 1e9),
     )
-    copy.route, copy.prefix = request.route, request.prefix
+    copy.route, copy.prefix, copy.authenticated = request.route, request.prefix, request.authenticated
     copy.deadline = copy.started + seconds
     return copy

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 from sidecar.config.compress import Compress
 from sidecar.errors import BadRequest, ConfigError, FilterOverflow, NotAcceptable
-from sidecar.filters.compress.bodies import Decoded, Decoding, Encoded, work
-from sidecar.filters.compress.codecs import INSTALLED, decoder, encoder, off_loop
+from sidecar.filters.compress.bodies import Decoded, Decoding, Encoded, Shared
+from sidecar.filters.compress.codecs import INSTALLED, decoder
 from sidecar.filters.compress.eligibility import (
     ADVICE,
     Asked,
@@ -21,7 +21,7 @@ from sidecar.filters.compress.eligibility import (
     weaken,
     weakened_before,
 )
-from sidecar.filters.compress.meter import Level, Meter
+from sidecar.filters.compress.meter import Level
 from sidecar.filters.compress.negotiation import Choice, choose
 from sidecar.filters.context import FilterContext
 from sidecar.filters.vary import add_vary
@@ -34,7 +34,7 @@ _ACCEPT = b"Accept-Encoding"
 class CompressAround:
     """The filter of one rule."""
 
-    __slots__ = ("_budget", "_choices", "_codings", "_count", "_meter", "_rules", "_spec")
+    __slots__ = ("_budget", "_choices", "_codings", "_count", "_meter", "_rules", "_shared", "_spec")
 
     def __init__(self, spec: Compress, context: FilterContext, path: str) -> None:
         """Compile; raises ConfigError for a coding that is not installed."""
@@ -48,7 +48,8 @@ class CompressAround:
         self._rules = rules(spec.types, min_size=spec.min_size, with_set_cookie=spec.with_set_cookie)
         self._choices: dict[bytes | None, Choice] = {}
         self._count = context.count
-        self._meter = context.keeper.keep("compress", Meter) if context.keeper is not None else Meter()
+        self._shared = context.keeper.keep("compress", Shared) if context.keeper is not None else Shared()
+        self._meter = self._shared.meter
 
     async def __call__(self, request: Request, forward: Handler) -> Response:
         """Decode the request if that is asked for, let it through, encode the response if that may be."""
@@ -109,6 +110,8 @@ class CompressAround:
         if response.status == 304 and weakened_before(facts, asked):
             weaken(response.headers)
             add_vary(response.headers, _ACCEPT)
+        elif response.status == 206 and self._rules.takes(facts.media_type):
+            add_vary(response.headers, _ACCEPT)  # the whole would have been negotiated
         length = response.length if not asked.head else _declared(response)
         return objection(response.status, length, facts, asked, self._rules)
 
@@ -126,7 +129,7 @@ class CompressAround:
         raise refusal
 
     async def _whole(self, response: Response, body: bytes, coding: str, level: Level, choice: Choice) -> str:
-        data = await work(self._meter, encoder(coding, level).whole, body, off_loop(coding, level))
+        data = await self._shared.whole(coding, level, body)
         if len(data) >= len(body) and choice.identity:
             return "incompressible"
         mark(response.headers, coding)
@@ -139,7 +142,7 @@ class CompressAround:
     def _stream(self, response: Response, body: AsyncIterator[bytes], coding: str, level: Level) -> str:
         if self._meter.streams >= self._spec.max_streams:
             return "streams"
-        encoded = Encoded(body, encoder(coding, level), self._meter, off_loop(coding, level))
+        encoded = Encoded(body, coding, level, self._meter)
         response.on_close(encoded.release)
         mark(response.headers, coding)
         response.set_body(encoded)

@@ -10,17 +10,39 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 from sidecar.config.compress import DecompressRequests
 from sidecar.errors import BadRequest
-from sidecar.filters.compress.codecs import CorruptBody, Decoder, Encoder
-from sidecar.filters.compress.meter import Meter
+from sidecar.filters.compress.codecs import CorruptBody, Decoder, Encoder, encoder, off_loop
+from sidecar.filters.compress.meter import Level, Meter
 
 _PIECE = 65_536  # bytes decoded at a time
 _FREE = 65_536  # bytes decoded before the ratio counts: a short body of zeros is no bomb
 
 
-async def work(meter: Meter, job: Callable[[bytes], bytes], data: bytes, off_loop: int) -> bytes:
-    """Do one piece of coding, in a thread where the data has `off_loop` bytes or more, and count its cost."""
+class Shared:
+    """What all filters of the process share: the meter, and encoders that can be used again."""
+
+    __slots__ = ("_kept", "meter")
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self._kept: dict[tuple[str, Level], Encoder] = {}
+
+    async def whole(self, coding: str, level: Level, body: bytes) -> bytes:
+        """Encode a body that is here whole."""
+        one = self._kept.pop((coding, level), None) or encoder(coding, level)  # nobody else has it meanwhile
+        data = await work(self.meter, one.whole, body, off_loop(coding, level))
+        if one.reusable:
+            self._kept[coding, level] = one
+        return data
+
+    async def aclose(self) -> None:
+        """Let go of the encoders."""
+        self._kept.clear()
+
+
+async def work(meter: Meter, job: Callable[[bytes], bytes], data: bytes, threshold: int) -> bytes:
+    """Do one piece of coding, in a thread where the data has `threshold` bytes or more, and count its cost."""
     loop = asyncio.get_running_loop()
-    if len(data) >= off_loop:
+    if len(data) >= threshold:
         result, seconds = await loop.run_in_executor(None, _timed, job, data)
     else:
         result, seconds = _timed(job, data)
@@ -54,27 +76,27 @@ class _Slot:
 class Encoded(_Slot):
     """A response body on its way to the client."""
 
-    __slots__ = ("_encoder", "_off_loop", "_source")
+    __slots__ = ("_encoder", "_source", "_threshold")
 
-    def __init__(self, source: AsyncIterator[bytes], encoder: Encoder, meter: Meter, off_loop: int) -> None:
+    def __init__(self, source: AsyncIterator[bytes], coding: str, level: Level, meter: Meter) -> None:
         super().__init__(meter)
         self._source = source
-        self._encoder: Encoder | None = encoder  # None: the end has been given out
-        self._off_loop = off_loop
+        self._encoder: Encoder | None = encoder(coding, level)  # None: the end has been given out
+        self._threshold = off_loop(coding, level)
 
     def __aiter__(self) -> "Encoded":
         return self
 
     async def __anext__(self) -> bytes:
-        encoder = self._encoder
-        while encoder is not None:
+        one = self._encoder
+        while one is not None:
             try:
                 chunk = await anext(self._source)
             except StopAsyncIteration:
                 self._encoder = None
                 self.release()
-                return encoder.finish()
-            if chunk and (data := await work(self._meter, encoder.feed, chunk, self._off_loop)):
+                return one.finish()
+            if chunk and (data := await work(self._meter, one.feed, chunk, self._threshold)):
                 return data
         raise StopAsyncIteration
 

@@ -1,6 +1,6 @@
 """How much the coding of bodies may cost: CPU over the last seconds, and streams at one time. Pure: handed `now`.
 
-One meter serves all filters of the process; each compares it with its own budget.
+One meter serves all filters of the process; each compares it with a budget of its own.
 """
 
 import math
@@ -41,6 +41,3 @@ class Meter:
         if load >= budget:
             return None
         return Level.THOROUGH if load < budget / 2 else Level.FAST
-
-    async def aclose(self) -> None:
-        """Nothing is held."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigError
 
-MAX_ORIGIN = 512  # bytes of an origin worth looking at: scheme, 253 of host, port
+_MAX_ORIGIN = 512  # bytes of an origin worth looking at: scheme, 253 of host, port
+_MEMO_LIMIT = 256  # origins whose verdict is kept
 _PORTS = {"http": 80, "https": 443}
 _HOST = r"[a-z0-9_](?:[-a-z0-9_.]*[a-z0-9_])?|\[[0-9a-f:.]+\]"
 _PATTERN = re.compile(rf"(?P<scheme>https?)://(?P<host>\*|(?:\*\.)?(?:{_HOST}))(?::(?P<port>[0-9]{{1,5}}))?")
@@ -24,20 +25,29 @@ class _Parts(NamedTuple):
 
 
 class Origins:
-    """The origins that may call."""
+    """The origins that may call, with a bounded memo of those already judged."""
 
-    __slots__ = ("_exact", "_suffixes", "any")
+    __slots__ = ("_exact", "_memo", "_suffixes", "any")
 
     def __init__(self, patterns: Sequence[str], path: str) -> None:
         """Compile; raises ConfigError naming the pattern at `path`."""
         self.any = "*" in patterns
+        self._memo: dict[bytes, bool] = {}
         parts = [_pattern(text, f"{path}[{at}]") for at, text in enumerate(patterns) if text != "*"]
         self._exact = frozenset(each for each in parts if not each.host.startswith("*"))
         self._suffixes = tuple(each._replace(host=each.host[1:]) for each in parts if each.host.startswith("*"))
 
     def allow(self, origin: bytes) -> bool:
         """Whether pages of `origin`, the value of the field, may call; `null` is nobody that a list could name."""
-        if not 0 < len(origin) <= MAX_ORIGIN:
+        verdict = self._memo.get(origin)
+        if verdict is None:
+            verdict = self._judge(origin)
+            if len(self._memo) < _MEMO_LIMIT:
+                self._memo[origin] = verdict
+        return verdict
+
+    def _judge(self, origin: bytes) -> bool:
+        if not 0 < len(origin) <= _MAX_ORIGIN:
             return False
         if self.any:
             return True

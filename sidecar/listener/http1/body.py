@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sidecar.errors import BadRequest, ProxyError
@@ -89,6 +90,16 @@ class Body:
         self._chunks.clear()
         self._size = 0
         self._resume()
+
+    async def drained(self, most: int) -> bool:
+        """Whether the rest could be read, `most` bytes of it, so that the next request can be."""
+        self.discard()
+        before = self.received
+        with suppress(ProxyError):
+            async for _ in self:
+                if self.received - before > most:
+                    return False
+        return self.complete
 
     def __aiter__(self) -> "Body":
         return self

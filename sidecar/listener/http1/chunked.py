@@ -66,6 +66,8 @@ class ChunkedDecoder:
         if len(line) > MAX_SIZE_LINE:
             raise BadRequest(f"a chunk size line over {MAX_SIZE_LINE} bytes")
         if end < 0:
+            if b"\r" in line[:-1]:
+                raise BadRequest("a bare CR in a chunk size line (RFC 9112 §2.2)")
             self._held = line
             return len(data)
         match = _SIZE.fullmatch(line[:-2])

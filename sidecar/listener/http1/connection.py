@@ -5,7 +5,6 @@ Pipelined requests wait in the buffer, which has a limit; what the connection wa
 
 import asyncio
 import time
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
@@ -119,12 +118,16 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("the client is gone")
         self._transport.write(chunk)
         if self._write_paused:
-            self._writable = self.loop.create_future()
-            self._wait_for("reader", self.front.service.spec.limits.body_timeout)
-            try:
-                await self._writable
-            finally:
-                self.awaits_nothing()
+            await self._read()
+
+    async def _read(self) -> None:
+        """Wait until the client has read."""
+        self._writable = self.loop.create_future()
+        self._wait_for("reader", self.front.service.spec.limits.body_timeout)
+        try:
+            await self._writable
+        finally:
+            self.awaits_nothing()
 
     async def tunnel(self, start: bytes, tunnel: Tunnel) -> None:
         """Hand the transport over; it comes back closed."""
@@ -137,7 +140,7 @@ class Connection(asyncio.Protocol):
         if reset:
             end_by_reset(self._transport)
         else:
-            self._transport.close()
+            self.close()
 
     def pause(self) -> None:
         """Stop reading."""
@@ -161,7 +164,12 @@ class Connection(asyncio.Protocol):
         self._deadline.never()
 
     def close(self) -> None:
-        """Close when what is written has gone out."""
+        """Close once what is written has been read, in time: the socket alone would wait for ever."""
+        if self._transport.is_closing():
+            return
+        self._transport.set_write_buffer_limits(0)
+        if self._write_paused:
+            self._wait_for("reader", self.front.service.spec.limits.body_timeout)
         self._transport.close()
 
     def abort(self) -> "asyncio.Task[None]":
@@ -181,7 +189,7 @@ class Connection(asyncio.Protocol):
                 self.serving = True
                 keep = await self._serve(head)
                 self.serving = False
-                if not keep or not await self._drained():
+                if not keep or not (self._body is None or await self._body.drained(MAX_DRAINED)):
                     break
             await self._linger()
         except ProxyError as error:
@@ -225,8 +233,8 @@ class Connection(asyncio.Protocol):
         self._head = head
         request = Request(
             method=head.method, target=head.target, authority=head.authority.decode("latin-1"), headers=head.headers,
-            length=head.length, scheme=head.scheme or self.origin.scheme.decode(), version="1.1" if head.minor else "1.0",
-            peer=self.peer, listener=service.spec.name, origin=self.origin, upgrade=head.upgrade,
+            length=head.length, scheme=head.scheme or self.origin.scheme.decode(), peer=self.peer, origin=self.origin,
+            version="1.1" if head.minor else "1.0", listener=service.spec.name, upgrade=head.upgrade,
             started=self.loop.time(), received_ns=time.time_ns(),
         )  # fmt: skip
         refusal: ProxyError | None = None
@@ -255,19 +263,6 @@ class Connection(asyncio.Protocol):
         request.body = body
         return body.error
 
-    async def _drained(self) -> bool:
-        """Whether the rest of an unread body could be read, so that the next request can be."""
-        body = self._body
-        if body is None:
-            return True
-        body.discard()
-        before = body.received
-        with suppress(ProxyError):
-            async for _ in body:
-                if body.received - before > MAX_DRAINED:
-                    return False
-        return body.complete
-
     def _refuse(self, error: ProxyError) -> None:
         """Answer bytes that were no request."""
         if not self._transport.is_closing():
@@ -276,6 +271,10 @@ class Connection(asyncio.Protocol):
     async def _linger(self) -> None:
         """Let the client read the last answer: closing with unread bytes would reset it away (RFC 9112 §9.6)."""
         self._ended = True  # what comes now is thrown away
+        if not self._transport.is_closing():
+            self._transport.set_write_buffer_limits(0)  # a socket closes when all has been read, which may be never
+            if self._write_paused:
+                await self._read()
         if self._transport.is_closing() or not self._transport.can_write_eof():
             return
         self._transport.write_eof()
@@ -291,10 +290,10 @@ class Connection(asyncio.Protocol):
         """What was waited for did not come."""
         if self._waiting == "head":
             self._refuse(BadRequest("the request head did not come in time", 408))
-            self._transport.close()
+            self.close()
         elif self._waiting == "body" and self._body is not None:
             self._body.fail(BadRequest("the request body did not come in time", 408))
         elif self._waiting == "reader":
             self._transport.abort()
         else:
-            self._transport.close()
+            self.close()

@@ -18,6 +18,7 @@ _LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f#]+) HTTP/([0-9])\.([0-
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*")
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 _NAME = re.compile(_TOKEN)
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _KNOWN_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"})
@@ -157,8 +158,9 @@ class HeadParser:
         asked = read(method, target, hosts, minor=minor, named_ports=self.named_ports)
         listed = {token.strip() for token in tokens.split(b",")} if tokens else frozenset()
         return Head(
-            method=method.decode("ascii"), target=asked.target, authority=asked.authority, scheme=asked.scheme, minor=minor,
-            headers=headers, length=_framing(lengths, codings, minor), listed=listed, expects=expects and minor == 1, via=via,
+            method=method.decode("ascii"), target=asked.target, authority=asked.authority, scheme=asked.scheme,
+            minor=minor, headers=headers, length=_framing(lengths, codings, minor), listed=listed, via=via,
+            expects=expects and minor == 1,
             close=b"close" in listed or (minor == 0 and b"keep-alive" not in listed),
             upgrade=offered_upgrade(upgrade) if upgrade is not None and minor and b"upgrade" in listed else None,
         )  # fmt: skip
@@ -229,34 +231,33 @@ def _bad_line(line: bytes, limit: int) -> BadRequest:
         return BadRequest("TLS on a port that speaks plain HTTP")
     if len(line) > limit:
         return _long_line(limit)
-    if b"\r" in line or b"\n" in line:
-        return BadRequest("a bare CR or LF in the request line (RFC 9112 §2.2)")
     parts = line.split(b" ")
-    if len(parts) != 3:
-        return BadRequest("a request line is a method, a target and a version with one space between (RFC 9112 §3)")
-    if _NAME.fullmatch(parts[0]) is None:
-        return BadRequest("the method is no token (RFC 9110 §9.1)")
-    if not parts[2].startswith(b"HTTP/"):
-        return BadRequest("the request line ends with no HTTP version (RFC 9112 §2.3)")
-    if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", parts[2]) is None:
-        return BadRequest("malformed HTTP version (RFC 9112 §2.3)")
-    return BadRequest("the request target holds a fragment or control bytes (RFC 9112 §3.2)")
+    version = parts[-1]
+    faults = (
+        (b"\r" in line or b"\n" in line, "a bare CR or LF in the request line (RFC 9112 §2.2)"),
+        (len(parts) != 3, "a request line is a method, a target and a version with one space between (RFC 9112 §3)"),
+        (_NAME.fullmatch(parts[0]) is None, "the method is no token (RFC 9110 §9.1)"),
+        (not version.startswith(b"HTTP/"), "the request line ends with no HTTP version (RFC 9112 §2.3)"),
+        (_VERSION.fullmatch(version) is None, "malformed HTTP version (RFC 9112 §2.3)"),
+        (True, "the request target holds a fragment or control bytes (RFC 9112 §3.2)"),
+    )
+    return BadRequest(next(text for wrong, text in faults if wrong))
 
 
 def _bad_fields(block: bytes) -> BadRequest:
     """Say what is wrong with the header lines."""
-    for line in block.split(b"\r\n"):
-        if b"\r" in line or b"\n" in line:
-            return BadRequest("a bare CR or LF in a header line (RFC 9112 §2.2)")
-        if line[:1] in {b" ", b"\t"}:
-            return BadRequest("a folded header line (obs-fold, RFC 9112 §5.2)")
+    for line in block.removesuffix(b"\r\n").split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if line and not colon:
-            return BadRequest("a header line without a colon (RFC 9112 §5)")
-        if name.endswith((b" ", b"\t")):
-            return BadRequest("white space between a field name and its colon (RFC 9112 §5.1)")
-        if line and _NAME.fullmatch(name) is None:
-            return BadRequest("a field name that is no token (RFC 9110 §5.1)")
-        if _VALUE.fullmatch(value) is None:
-            return BadRequest("control bytes in a field value (RFC 9110 §5.5)")
-    return BadRequest("an empty line within the header lines")
+        faults = (
+            (not line, "an empty line within the header lines (RFC 9112 §2.1)"),
+            (b"\r" in line or b"\n" in line, "a bare CR or LF in a header line (RFC 9112 §2.2)"),
+            (line[:1] in {b" ", b"\t"}, "a folded header line (obs-fold, RFC 9112 §5.2)"),
+            (not colon, "a header line without a colon (RFC 9112 §5)"),
+            (name.endswith((b" ", b"\t")), "white space between a field name and its colon (RFC 9112 §5.1)"),
+            (_NAME.fullmatch(name) is None, "a field name that is no token (RFC 9110 §5.1)"),
+            (_VALUE.fullmatch(value) is None, "control bytes in a field value (RFC 9110 §5.5)"),
+        )
+        found = next((text for wrong, text in faults if wrong), None)
+        if found is not None:
+            return BadRequest(found)
+    return BadRequest("the header lines do not end with CRLF (RFC 9112 §2.1)")

@@ -132,7 +132,7 @@ class Load:
 
 def work(load: Load, url: str) -> None:
     proxy = os.environ["http_proxy"].removeprefix("http://")
-    connection = http.client.HTTPConnection(proxy, timeout=15)
+    connection = http.client.HTTPConnection(proxy, timeout=float(os.environ.get("LOAD_TIMEOUT", "15")))
     for number in itertools.count():
         method, body = ("POST", b"x" * 100) if number % 2 else ("GET", None)
         before = time.monotonic()
@@ -148,9 +148,16 @@ def work(load: Load, url: str) -> None:
             pod = json.loads(text)["pod"] if not failure else ""
         except (OSError, http.client.HTTPException) as error:
             failure, pod = f"{method} {error!r}", ""
+            if os.environ.get("DEBUG_LOAD"):
+                failure += debug()
             connection.close()
         load.note(pod, failure, time.monotonic() - before)
         time.sleep(PAUSE)
+
+
+def debug() -> str:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open("http://127.0.0.1:15020/clusters") as answer:
+        return answer.read().decode()
 
 
 def run_load(url: str) -> None:
