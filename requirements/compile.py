@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PROJECT = ["pyproject.toml", "--extra", "uvloop"]
+PROJECT = ["pyproject.toml", *(f"--extra={name}" for name in ("uvloop", "auth", "compress", "inject"))]
 FILES = {
     "runtime": PROJECT,
     "build": ["--group", "build"],

@@ -42,6 +42,7 @@ class Splice:
         try:
             await self._until(done, up_end, down_end)
         finally:
+            done.cancel()  # where it was given up before the end: each end now hands back for itself
             up_end.shut()
             self._gone = up_end.lost
             down_end.hand_back()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-WITHIN = 20.0
+WITHIN = 40.0
 BIG = bytes(range(256)) * 4096
 _RESET = struct.pack("ii", 1, 0)
 _HOST = b"Host: shop.example\r\n"

@@ -36,7 +36,7 @@ def test_an_error_that_speaks_of_the_request_is_not_stored(status: int) -> None:
 
 
 def test_no_store_is_not_stored() -> None:
-    assert why_not(Said(max_age=60, no_store=True)) == "no-store"
+    assert why_not(Said(max_age=60, no_store=True)) == "forbidden"
 
 
 def test_must_understand_lifts_no_store_for_a_status_that_is_understood() -> None:
@@ -47,7 +47,7 @@ def test_must_understand_lifts_no_store_for_a_status_that_is_understood() -> Non
 
 
 def test_private_is_not_stored() -> None:
-    assert why_not(Said(max_age=60, private=True)) == "private"
+    assert why_not(Said(max_age=60, private=True)) == "forbidden"
 
 
 @pytest.mark.parametrize("said", [Said(public=True), Said(must_revalidate=True), Said(s_maxage=60)])

@@ -271,3 +271,13 @@ def test_expectation_of_an_http_1_0_client_is_ignored(version: str, kept: bool) 
 
 def test_via_tells_the_version_that_came() -> None:
     assert sent([], version="1.0")[-1] == (b"Via", b"1.0 in.1")
+
+
+def test_odd_field_names_neither_fill_the_memo_nor_keep_it_from_others() -> None:
+    rules = HeaderRules(frozenset())
+    for number in range(5_000):
+        rules.for_downstream([(b"X-Odd-%d" % number, b""), (b"X-%05d" % number + b"a" * 1000, b"")], upgraded=False)
+    assert len(rules._down) <= 1024
+    assert max(map(len, rules._down)) <= 64
+    rules.for_downstream([(b"Content-Type", b"a")], upgraded=False)
+    assert b"Content-Type" in rules._down

@@ -6,10 +6,12 @@ In doubt the stricter reading: a lifetime that is no number is 0, a field whose 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sidecar.filters.cache.structured import Bare, parse_dictionary
 
 INFINITE = 2**31  # seconds: what a number too large to hold stands for (RFC 9111 §1.2.2)
+_MEMO_LENGTH = 256  # bytes of a value worth remembering
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _MEMBER = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
 
@@ -50,9 +52,17 @@ class Said:
     targeted: bool = False  # from a targeted field: Expires is not asked
 
     @property
+    def forbids(self) -> bool:
+        """Whether it may not be stored, whatever else there is; what must be understood may still be."""
+        return self.private or (self.no_store and not self.must_understand)
+
+    @property
     def strict(self) -> bool:
         """Whether a stale response may not be reused, whatever else is said (RFC 9111 §4.2.4)."""
         return self.must_revalidate or self.proxy_revalidate or self.s_maxage is not None
+
+
+NOTHING_SAID = Said()
 
 
 def parse(value: bytes) -> dict[bytes, bytes | None] | None:
@@ -105,7 +115,12 @@ def said_of(fields: Mapping[bytes, bytes], targets: Sequence[bytes]) -> Said:
             return _said({key.encode(): each for key, each in _consumed(members).items()}, targeted=True)
     value = fields.get(b"cache-control")
     if value is None:
-        return Said()
+        return NOTHING_SAID
+    return _of_cache_control(value) if len(value) <= _MEMO_LENGTH else _of_cache_control.__wrapped__(value)
+
+
+@lru_cache(maxsize=1024)  # apps say the same few things again and again
+def _of_cache_control(value: bytes) -> Said:
     said = parse(value)
     return Said(no_store=True) if said is None else _said(said, targeted=False)
 

@@ -51,17 +51,22 @@ def lifetime(said: Said, fields: Fields, status: int, received: float, heuristic
         return said.s_maxage
     if said.max_age is not None:
         return said.max_age
-    date = parse_date(fields.get(b"date", b""), received)
-    since = received if date is None else date
     if not said.targeted and b"expires" in fields:
         expires = parse_date(fields[b"expires"].strip(b" \t"), received)
-        return 0 if expires is None else max(0.0, expires - since)  # what is no date has expired (§5.3)
+        return 0 if expires is None else max(0.0, expires - _since(fields, received))  # no date has expired (§5.3)
     if not heuristic.percent or not (status in HEURISTIC or said.public):
         return None
+    since = _since(fields, received)
     modified = parse_date(fields.get(b"last-modified", b""), received)
     if modified is None or modified > since:
         return None
     return min((since - modified) * heuristic.percent / 100, heuristic.most)
+
+
+def _since(fields: Fields, received: float) -> float:
+    """When it was made: its Date, without one when it came."""
+    date = parse_date(fields.get(b"date", b""), received)
+    return received if date is None else date
 
 
 def current_age(stored: Aged, now: float) -> float:

@@ -159,6 +159,8 @@ class Keeping:
         if visit.asked.no_store:
             return None
         said = said_of(came.fields, self._targets)
+        if said.forbids:
+            return None
         life = lifetime(said, came.fields, came.status, came.received, self._heuristic)
         fields = {name: value for name, value in came.fields.items() if name not in hidden} if hidden else came.fields
         authorized = visit.request.authenticated or b"authorization" in visit.fields

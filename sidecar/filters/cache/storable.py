@@ -23,10 +23,8 @@ def refusal(  # noqa: PLR0911 - one reason a line, in the order of the RFC
         return "status"
     if said.must_understand and status not in UNDERSTOOD:
         return "must-understand"
-    if said.no_store and not said.must_understand:
-        return "no-store"
-    if said.private:
-        return "private"
+    if said.forbids:
+        return "forbidden"
     if authorized and not (said.public or said.must_revalidate or said.s_maxage is not None):
         return "authorization"
     if b"set-cookie" in fields and not cookies and b"set-cookie" not in said.hidden:
