@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PURE = $(shell $(BIN)/python tests/pure_modules.py)
 
-.PHONY: help demo test soak fuzz bench bench-profile check format test-apiserver test-jaeger kind requirements schema clean
+.PHONY: help demo test soak fuzz bench bench-profile check format test-uvloop test-apiserver test-jaeger kind requirements schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -36,6 +36,9 @@ check: $(VENV)/.check  ## format, lint, types, layers
 
 format: $(VENV)/.check  ## write the format
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+test-uvloop: $(VENV)/.test  ## the tests of the data path on uvloop, as the image runs it
+	@LOOP=uvloop $(BIN)/pytest -q -m "not soak and not jaeger and not browser" tests/shell/test_data_path_*.py tests/shell/test_forward_mode.py tests/shell/test_upstream_tls.py
 
 test-apiserver: $(VENV)/.test  ## tests against a real kube-apiserver (KUBEBUILDER_ASSETS: etcd, kube-apiserver, kubectl)
 	@$(BIN)/pytest -m "apiserver" -s tests/apiserver

@@ -1,4 +1,4 @@
-"""Prints the pure modules as coverage's `--include` takes them: those that the import contract of pyproject.toml names."""
+"""Prints the pure modules as coverage's `--include` takes them: those that the import contract names."""
 
 import tomllib
 from pathlib import Path

@@ -142,7 +142,7 @@ class Listener(Section, frozen=True, kw_only=True):
 
     name: str
     address: str  # `host:port`, `:port` or `unix:/path`
-    engine: Literal["native", "aiohttp"] = "native"  # what parses HTTP; aiohttp: known methods only, no request trailers
+    engine: Literal["native", "aiohttp"] = "native"  # aiohttp: known methods only, no request trailers
     mode: Literal["reverse", "forward"] = "reverse"  # forward: the Host names the Service or host to go to
     routes: tuple[Route, ...] = ()
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # whose Forwarded and X-Forwarded-* are believed

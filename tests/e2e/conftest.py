@@ -33,7 +33,7 @@ def installed() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shop(installed: None) -> Iterator[None]:
+def shop(installed: None) -> Iterator[None]:  # noqa: ARG001 - an order, not a value
     """Services web → orders, prices that is slow, stock that is flaky, a collector, and a client that never rests."""
     e2e.apply(e2e.namespace(e2e.SHOP, **RESTRICTED, **{"sidecar-proxy.io/inject": "enabled"}))
     collector = e2e.service("collector")
@@ -52,7 +52,7 @@ def shop(installed: None) -> Iterator[None]:
         e2e.rolled_out(app)
     e2e.apply(e2e.deployment("web", 3, "serve", UPSTREAM="http://orders/"))  # its failures before would have it ejected
     e2e.rolled_out("web")
-    e2e.apply(e2e.deployment("load", 1, "load", "http://web/", DEBUG_LOAD="1", LOAD_TIMEOUT="5"))
+    e2e.apply(e2e.deployment("load", 1, "load", "http://web/"))
     e2e.rolled_out("load")
     yield
     print("\n" + "\n".join(e2e.TABLE))

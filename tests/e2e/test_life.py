@@ -30,6 +30,11 @@ def test_every_pod_of_the_labelled_restricted_namespace_has_a_native_sidecar() -
         assert all(status["ready"] and not status["restartCount"] for status in statuses(app))
 
 
+def test_helm_test_passes() -> None:
+    text = e2e.run("helm", "test", e2e.RELEASE, "--namespace", e2e.SYSTEM, "--logs", f"--timeout={e2e.SECONDS}s")
+    assert "kubernetes.default" in text
+
+
 def test_the_services_named_port_reaches_the_sidecar() -> None:
     slices = e2e.get("endpointslices", "--selector", "kubernetes.io/service-name=web")["items"]
     assert [port["port"] for piece in slices for port in piece["ports"]] == [15006]
@@ -86,6 +91,18 @@ def test_a_pod_killed_loses_at_most_what_it_had_in_flight() -> None:
         name = e2e.pods("web")[0]["metadata"]["name"]
         e2e.kubectl("-n", e2e.SHOP, "delete", "pod", name, "--force", "--grace-period=0")
         e2e.rolled_out("web")
+
+
+def test_clients_are_told_to_go_elsewhere_as_soon_as_the_pods_end_begins() -> None:
+    pod = e2e.pods("stock")[0]
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(e2e.execute, "load", "farewell", f"{pod['status']['podIP']}:15006")
+        time.sleep(2)
+        e2e.kubectl("-n", e2e.SHOP, "delete", "pod", pod["metadata"]["name"], "--wait=false")
+        told = json.loads(asking.result())
+    assert told["status"] == 200
+    assert told["before"] > 0
+    e2e.rolled_out("stock")
 
 
 def test_a_websocket_lives_through_the_end_of_its_pod_until_the_grace_ends() -> None:

@@ -1,5 +1,6 @@
 """The cache from outside: purge, explain, metrics, reloads, the command line, and what it costs when it is off."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from sidecar.config.load import from_command_line, parse
 from sidecar.config.model import CacheFilter
 from sidecar.lifecycle.assemble import check
 from sidecar.lifecycle.view import View
-from tests.support.caching import by_target, cached, reply, status_of
+from tests.support.caching import by_target, cached, in_turn, reply, status_of
 from tests.support.client import ask
 from tests.support.origin import Origin, answers
 from tests.support.process import sidecar
@@ -162,3 +163,31 @@ async def test_the_example_serves_from_the_store_while_the_app_is_down(tmp_path:
             assert (await ask(proxy.address, get)).body == b"hello"
             await origin.stop()
             assert status_of(await ask(proxy.address, get)).startswith("sidecar; fwd=stale; ")
+
+
+async def test_before_compression_it_keeps_what_is_compressed_for_each_coding() -> None:
+    page = reply(b"hello " * 1000, b"Cache-Control: max-age=60", b"Content-Type: text/plain", b'ETag: "1"')
+    both = {"filters": [{"type": "Cache"}, {"type": "Compress", "compress": {"encodings": ["gzip"]}}]}
+    async with cached(in_turn(page, page, reply(b"", b'ETag: "1"', FRESH, status=b"304 N")), rule=both) as cache:
+        for line, coding in ((b"Accept-Encoding: gzip", b"gzip"), (b"X: y", None), (b"Accept-Encoding: GZIP", b"gzip")):
+            answer = await cache.get(b"/a", line)
+            assert answer.value(b"content-encoding") == coding
+            plain = gzip.decompress(answer.body) if coding else answer.body
+            assert plain == b"hello " * 1000
+        assert len(cache.asked) == 2
+        assert status_of(answer).startswith("sidecar; hit")
+        cache.pass_time(100)
+        again = await cache.get(b"/a", b"Accept-Encoding: gzip")
+        assert "fwd=stale; fwd-status=304" in status_of(again)
+        assert gzip.decompress(again.body) == b"hello " * 1000
+
+
+async def test_filters_around_it_change_what_comes_from_the_store_and_not_what_is_stored() -> None:
+    outer = {"responseHeaderModifier": {"set": [{"name": "X-Own", "value": "2"}], "remove": ["X-Gone"]}}
+    rule = {"filters": [{"type": "ResponseHeaderModifier", **outer}, {"type": "Cache"}]}
+    async with cached(answers(reply(b"hello", FRESH, b"X-Own: 1", b"X-Gone: 1")), rule=rule) as cache:
+        for _ in range(2):
+            answer = await cache.get()
+            assert (answer.values(b"x-own"), answer.value(b"x-gone")) == ([b"2"], None)
+        (entry,) = cache.entries
+        assert (b"X-Own", b"1") in entry.lines

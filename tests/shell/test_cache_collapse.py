@@ -145,6 +145,21 @@ async def test_a_client_that_leaves_within_the_body_takes_it_from_nobody() -> No
         assert len(cache.asked) == 1
 
 
+async def test_a_client_that_leaves_within_a_body_of_unknown_length_takes_it_from_nobody() -> None:
+    gate, end = asyncio.Event(), asyncio.Event()
+    async with cached(answers((gate, CHUNKED + b"4\r\nfirs\r\n", end, b"4\r\nlast\r\n0\r\n\r\n"))) as cache:
+        async with client(cache.proxy.address) as leader:
+            await leader.send(GET)
+            await eventually(lambda: cache.asked, "nobody went forward")
+            tasks = begin(cache, 2)
+            await waited(cache, 2)
+            gate.set()
+            await leader.until(b"firs")
+        end.set()
+        assert [answer.body for answer in await asyncio.gather(*tasks)] == [b"firslast"] * 2
+        assert len(cache.asked) == 1
+
+
 async def test_a_client_that_reads_slowly_keeps_nobody_waiting() -> None:
     size = 900_000
     gate = asyncio.Event()

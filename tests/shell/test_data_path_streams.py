@@ -188,3 +188,26 @@ async def test_hundred_clients_stream_side_by_side() -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(100):
                 group.create_task(one_client(number))
+
+
+async def test_request_body_goes_on_when_the_request_before_it_on_the_connection_is_put_away() -> None:
+    rounds = 40
+
+    async def echo(connection: OriginConnection) -> None:
+        while (request := await connection.request()) is not None:
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(request.body))
+            await asyncio.sleep(0.0005)  # the response's end is a read of its own
+            await connection.send(request.body)
+
+    async def one_client(number: int) -> None:
+        async with client(proxy.address) as one:
+            for turn in range(rounds):
+                await one.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n")
+                await asyncio.sleep((0, 0.0002, 0.001)[(turn + number) % 3])
+                await one.send(b"body")
+                assert (await asyncio.wait_for(one.response(), 5)).body == b"body"
+
+    async with Origin(echo) as origin, running_proxy(reverse(origin.address)) as proxy:
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(one_client(number))

@@ -267,7 +267,7 @@ def _config(origin: str) -> dict[str, object]:
 
 
 async def test_reader_that_stops_near_the_end_of_the_last_response_is_cut_too() -> None:
-    """What is left fits the transport's buffer, so that nothing waits for the reader any more but the closing socket."""
+    """What is left fits the transport's buffer: nothing but the closing socket waits for the reader any more."""
     step, clients = 40_000, 64
 
     async def sized(connection: OriginConnection) -> None:

@@ -358,5 +358,5 @@ async def _until(condition: object, seconds: float = 5.0) -> None:
     """Poll, since no event tells of the state."""
     assert callable(condition)
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - see above
+        while not condition():
             await asyncio.sleep(0.005)

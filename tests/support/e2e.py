@@ -1,6 +1,6 @@
 """A real cluster for end-to-end tests, by kubectl and helm: `KUBECONFIG` names it.
 
-`E2E_IMAGE` is the sidecar's image as the cluster's nodes know it; since it has Python, the sample shop's apps run it too.
+`E2E_IMAGE` is the sidecar's image as the nodes know it; since it has Python, the sample shop's apps run it too.
 `E2E_DISTURB` is a command that is given `crash SECONDS` or `freeze SECONDS` and does that to the API server.
 """
 
@@ -29,6 +29,7 @@ _APP: dict[str, Any] = {
     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     "volumeMounts": [{"name": "app", "mountPath": "/app", "readOnly": True}],
 }
+_PATIENT = {"periodSeconds": 1, "timeoutSeconds": 5}
 
 
 def obstacle() -> str | None:
@@ -105,11 +106,7 @@ def template(name: str, *arguments: str, env: dict[str, str] | None = None, **sp
     if arguments == ("serve",):
         container |= {
             "ports": [{"name": "http", "containerPort": 8080}],
-            "readinessProbe": {
-                "httpGet": {"path": "/healthz", "port": "http"},
-                "periodSeconds": 1,
-                "timeoutSeconds": 5,
-            },
+            "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, **_PATIENT},
             "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
         }
     return {
@@ -166,7 +163,7 @@ TABLE: list[str] = []
 
 @contextmanager
 def scenario(name: str, *, tail: float = 3.0, lost: int = 0) -> Iterator[dict[str, Any]]:
-    """Load goes on while the block acts and `tail` seconds longer; prints the figures; at most `lost` may have failed."""
+    """Load goes on while the block acts and `tail` seconds more; prints the figures; at most `lost` may fail."""
     take()
     seen: dict[str, Any] = {}
     yield seen

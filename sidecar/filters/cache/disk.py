@@ -87,8 +87,17 @@ class Disk:
             self._run(self._erase, self._file(key))
             dropped(gone)
 
-    def write(self, entry: Entry, room: int, *, dropped: Callable[[Entry], None]) -> None:
-        """Write an entry with its body, later; it counts once it is there, if it was not erased meanwhile."""
+    def writes(self, entry: Entry) -> bool:
+        """Whether it is on its way to the disk."""
+        return self._writing.get(entry.key) is entry
+
+    def write(
+        self, entry: Entry, room: int, *, dropped: Callable[[Entry], None], settled: Callable[[Entry], None]
+    ) -> None:
+        """Write an entry with its body, later; it counts once it is there, if it was not erased meanwhile.
+
+        `settled` is told when it is there, or when that failed.
+        """
         body = entry.body
         self.erase(entry)
         if not self.ready or self._closed or body is None or self._pending + len(body) > MOST_PENDING:
@@ -103,6 +112,7 @@ class Disk:
                 del self._writing[entry.key]
                 if not future.cancelled() and future.result():
                     self.keep(entry, room, dropped=dropped)
+                settled(entry)
 
         done.add_done_callback(written)
 
@@ -143,7 +153,7 @@ class Disk:
     # --- in threads -----------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> bool:
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -222,5 +222,8 @@ async def _landed(flight: Flight, until: float) -> Landing:
     left = until - asyncio.get_running_loop().time()
     if not flight.landed.done():
         flight.waiting += 1
-        await asyncio.wait((flight.landed,), timeout=max(0.0, left))
+        try:
+            await asyncio.wait((flight.landed,), timeout=max(0.0, left))
+        finally:
+            flight.waiting -= 1
     return flight.landed.result() if flight.landed.done() else "alone"

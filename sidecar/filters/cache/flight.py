@@ -6,7 +6,7 @@ reader under back-pressure, and those who wait go on their own.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, TypeAlias
 
 from sidecar.errors import UpstreamReset
@@ -38,6 +38,10 @@ class Flight:
         mine = self.asked
         return self.extras == extras and all(selecting(names, mine) == selecting(names, asked) for names in vary)
 
+    def is_waited_for(self) -> bool:
+        """Whether there are requests that would take what it fetches, and have not got it."""
+        return self.waiting > 0 and not self.landed.done()
+
     def land(self, how: Landing) -> None:
         """Tell those who wait, once."""
         if not self.landed.done():
@@ -57,6 +61,7 @@ class Fill:
         self.trailers: RawHeaders = []
         self.readers = 0
         self.task: asyncio.Task[None] | None = None
+        self.wanted: Callable[[], bool] = _nobody  # whether somebody waits for its end without reading
         self._room = room  # asked for each chunk whether it may be kept
         self._settled: Callable[[bytes | None], None] | None = settled
         self._held = 0
@@ -124,6 +129,10 @@ class Fill:
                 waiter.set_result(None)
 
 
+def _nobody() -> bool:
+    return False
+
+
 class Reader:
     """One response's part in a fill; the last one to leave ends a fetch that is not whole."""
 
@@ -156,7 +165,7 @@ class Reader:
         """Leave."""
         fill = self._fill
         fill.readers -= 1
-        if fill.readers or fill.ended or fill.task is None:
+        if fill.readers or fill.ended or fill.task is None or fill.wanted():
             return
         fill.fail(UpstreamReset("the fetch was given up"))
         fill.task.cancel()
@@ -165,17 +174,18 @@ class Reader:
         await self._upstream.aclose()
 
 
-async def pump(upstream: Response, fill: Fill) -> None:
+async def pump(upstream: Response, body: AsyncIterator[bytes], fill: Fill) -> None:
     """Read the body into the fill, and give the upstream back."""
     try:
-        if not isinstance(upstream.body, bytes):
-            async for chunk in upstream.body:
-                fill.add(chunk)
-                if fill.passing:
-                    await fill.drained()
-        if not fill.passing:
-            fill.settle(b"".join(fill.chunks))
-        fill.finish(upstream.trailers)
+        async for chunk in body:
+            fill.add(chunk)
+            if fill.passing and not fill.readers:
+                break  # it is not stored, and nobody reads
+            await fill.drained()
+        else:
+            if not fill.passing:
+                fill.settle(b"".join(fill.chunks))
+            fill.finish(upstream.trailers)
     except Exception as error:  # noqa: BLE001 - it belongs to whoever reads
         fill.fail(error)
     finally:

@@ -3,6 +3,7 @@
 Whether an answer may be stored is decided in `storable.py`, how long it lives in `freshness.py`.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from sidecar.config.cache import Cache
@@ -68,7 +69,7 @@ class Keeping:
             self._land(visit, sent.flight, None, refused=response.status < 500)
             return self._marked(response, sent)
         if not isinstance(response.body, bytes):
-            return self._stream(visit, response, came, entry, sent)
+            return self._stream(visit, response, response.body, came, entry, sent)
         if response.length is None and not bodyless:  # it came in chunks, and whole
             entry = self._entry(visit, came, length=len(response.body)) or entry
         entry.body = response.body
@@ -108,7 +109,9 @@ class Keeping:
         self._land(visit, flight, stored, refused=True)
         return shown, stored is not None
 
-    def _stream(self, visit: Visit, response: Response, came: Came, entry: Entry, sent: Sent) -> Response:
+    def _stream(
+        self, visit: Visit, response: Response, body: AsyncIterator[bytes], came: Came, entry: Entry, sent: Sent
+    ) -> Response:
         """Let the body pass to the client and into the store at once."""
         store, room, flight = self._store, self.room, sent.flight
         known = response.length is not None
@@ -122,15 +125,15 @@ class Keeping:
             store.filling += size
             return True
 
-        def settle(body: bytes | None) -> None:
+        def settle(all_of_it: bytes | None) -> None:
             store.filling -= held
             whole = entry
-            if body is not None and not known:
-                whole = self._entry(visit, came, length=len(body)) or entry
-            if body is None or len(body) != whole.size or (flight is not None and flight.outdated):
+            if all_of_it is not None and not known:
+                whole = self._entry(visit, came, length=len(all_of_it)) or entry
+            if all_of_it is None or len(all_of_it) != whole.size or (flight is not None and flight.outdated):
                 self._settled(visit, flight, None)
                 return
-            whole.body = body
+            whole.body = all_of_it
             store.put(whole, room)
             self._settled(visit, flight, whole)
 
@@ -141,9 +144,10 @@ class Keeping:
         answer.body = Reader(fill, answer, response)
         if flight is not None:
             flight.open = True
+            fill.wanted = flight.is_waited_for
             if known:
                 flight.land((entry, fill, response))
-        fill.task = self._keeper.spawn(pump(response, fill), "cache fill")
+        fill.task = self._keeper.spawn(pump(response, body, fill), "cache fill")
         return self._marked(answer, sent, ttl=entry.expires - came.received, stored=known)
 
     def _settled(self, visit: Visit, flight: Flight | None, entry: Entry | None) -> None:

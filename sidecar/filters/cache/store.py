@@ -98,7 +98,7 @@ class Store:
         """Keep an entry with its body in the place of the one with the same key."""
         self._index(entry)
         if self.disk is not None:
-            self.disk.write(entry, room.disk, dropped=self._left_disk)
+            self.disk.write(entry, room.disk, dropped=self._left_disk, settled=self._written)
         self._into_memory(entry, room)
 
     async def body_of(self, entry: Entry, room: Room) -> bytes | None:
@@ -197,8 +197,17 @@ class Store:
                 continue
             if gone.on_disk:
                 gone.body = None
-            else:
+            elif self.disk is None or not self.disk.writes(gone):  # else its body stays until it is written
                 self._drop(gone)
+
+    def _written(self, entry: Entry) -> None:
+        """It is on disk, or that failed; memory may have given it up meanwhile."""
+        if entry.key in self._memory or not self._is_current(entry):
+            return
+        if entry.on_disk:
+            entry.body = None
+        else:
+            self._drop(entry)
 
     def _left_disk(self, entry: Entry) -> None:
         """The disk has no room for it any more."""

@@ -5,7 +5,8 @@ serve               answers on 8080 with the pod's name; UPSTREAM is asked first
 load URL            requests without end through HTTP_PROXY: GET and POST in turn, from four threads
 take                what the load of this pod has seen since the last time, as JSON; then it counts from nothing
 get URL             one request through HTTP_PROXY; prints the answer
-websocket HOST PORT upgrades a connection to HOST through the proxy and sends a message every 0.2 s until it is closed
+websocket HOST S    upgrades a connection to HOST through the proxy and has messages echoed for S seconds
+farewell ADDRESS    asks ADDRESS on one connection until an answer says `Connection: close`; prints how many answers came
 """
 
 import base64
@@ -43,15 +44,20 @@ class App(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
-            return self.answer(200, {})
-        if self.path == "/exported":
-            return self.answer(200, {"exported": App.exported})
-        if self.headers.get("Upgrade") == "echo":
-            return self.echo()
+            self.answer(200, {})
+        elif self.path == "/exported":
+            self.answer(200, {"exported": App.exported})
+        elif self.headers.get("Upgrade") == "echo":
+            self.echo()
+        else:
+            self.answer(*self.sell())
+
+    def sell(self) -> tuple[int, dict[str, object]]:
+        """The answer of the shop's own business."""
         time.sleep(float(os.environ.get("DELAY", "0")))
         flaky = int(os.environ.get("FLAKY", "0"))
         if flaky and next(self.numbers) % flaky == 0:
-            return self.answer(503, {"flaky": True})
+            return 503, {"flaky": True}
         said: dict[str, object] = {"pod": os.environ["HOSTNAME"], "headers": dict(self.headers)}
         if upstream := os.environ.get("UPSTREAM"):
             passed = {name: self.headers[name] for name in ("traceparent", "tracestate") if name in self.headers}
@@ -59,14 +65,15 @@ class App(http.server.BaseHTTPRequestHandler):
                 with urllib.request.urlopen(urllib.request.Request(upstream, headers=passed), timeout=10) as answer:
                     said["upstream"] = json.load(answer)
             except OSError as error:
-                return self.answer(502, {"pod": os.environ["HOSTNAME"], "upstream failed": str(error)})
-        self.answer(200, said)
+                return 502, {"pod": os.environ["HOSTNAME"], "upstream failed": str(error)}
+        return 200, said
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if self.path == "/v1/traces":
             App.exported = next(self.exports)
-            return self.answer(200, None)
+            self.answer(200, None)
+            return
         self.answer(200, {"pod": os.environ["HOSTNAME"], "bytes": len(body)})
 
     def echo(self) -> None:
@@ -132,7 +139,7 @@ class Load:
 
 def work(load: Load, url: str) -> None:
     proxy = os.environ["http_proxy"].removeprefix("http://")
-    connection = http.client.HTTPConnection(proxy, timeout=float(os.environ.get("LOAD_TIMEOUT", "15")))
+    connection = http.client.HTTPConnection(proxy, timeout=15)
     for number in itertools.count():
         method, body = ("POST", b"x" * 100) if number % 2 else ("GET", None)
         before = time.monotonic()
@@ -148,16 +155,9 @@ def work(load: Load, url: str) -> None:
             pod = json.loads(text)["pod"] if not failure else ""
         except (OSError, http.client.HTTPException) as error:
             failure, pod = f"{method} {error!r}", ""
-            if os.environ.get("DEBUG_LOAD"):
-                failure += debug()
             connection.close()
         load.note(pod, failure, time.monotonic() - before)
         time.sleep(PAUSE)
-
-
-def debug() -> str:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open("http://127.0.0.1:15020/clusters") as answer:
-        return answer.read().decode()
 
 
 def run_load(url: str) -> None:
@@ -185,7 +185,8 @@ def websocket(host: str, seconds: float) -> None:
     echoed = 0
     with socket.create_connection((proxy, int(port)), timeout=10) as connection:
         key = base64.b64encode(os.urandom(16)).decode()
-        head = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-Key: {key}\r\n\r\n"
+        fields = f"Host: {host}\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-Key: {key}\r\n"
+        head = f"GET http://{host}/ HTTP/1.1\r\n{fields}\r\n"
         connection.sendall(head.encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 101")
         deadline = time.monotonic() + seconds
@@ -196,6 +197,19 @@ def websocket(host: str, seconds: float) -> None:
             echoed += 1
             time.sleep(0.2)
     print(json.dumps({"echoed": echoed}))
+
+
+def farewell(address: str) -> None:
+    """How many answers came until one told to go elsewhere, and with which status that one came."""
+    connection = http.client.HTTPConnection(address, timeout=10)
+    for number in range(1200):
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.getheader("Connection") == "close":
+            print(json.dumps({"before": number, "status": answer.status}))
+            return
+        time.sleep(0.05)
 
 
 def main() -> None:
@@ -215,6 +229,8 @@ def main() -> None:
                 print(answer.read().decode())
         case ["websocket", host, seconds]:
             websocket(host, float(seconds))
+        case ["farewell", address]:
+            farewell(address)
 
 
 if __name__ == "__main__":
