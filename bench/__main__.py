@@ -27,6 +27,7 @@ from bench.statistics import Samples
 from bench.systems import KUBERNETES, SYSTEMS
 
 RESULTS = Path(__file__).parent / "results"
+BUSY = 1.0  # load average before the start, above which others disturb the run
 Step = tuple[str, str, Callable[[], Metrics]]  # what, on which system
 
 
@@ -41,7 +42,9 @@ def main() -> int:
     lengths = QUICK if options.quick else FULL
     rounds = options.rounds or (2 if options.quick else 5)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    begun = time.monotonic()
+    begun, load = time.monotonic(), os.getloadavg()[0]
+    if load > BUSY:
+        print(f"the machine is busy (load average {load:.1f}): nothing that is measured now is to be believed")
     try:
         with Origins(folder) as around:
             samples = _rounds(around, lengths, rounds, options)
@@ -53,10 +56,12 @@ def main() -> int:
     minutes = (time.monotonic() - begun) / 60
     kind = "quick run, for orientation only" if options.quick else "full run"
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    _write(
-        samples,
-        f"{day}, {describe()}. {kind}, {rounds} rounds, {minutes:.0f} min: `make bench{' QUICK=1' * options.quick}`.",
+    heading = (
+        f"{day}, {describe()}. {kind}, {rounds} rounds, {minutes:.0f} min: `make bench{' QUICK=1' * options.quick}`."
     )
+    if load > BUSY:
+        heading += f" Other work ran on the machine (load average {load:.1f} at the start): not to be believed."
+    _write(samples, heading)
     return 0
 
 

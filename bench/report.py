@@ -27,8 +27,8 @@ measured within a few minutes; systems run in turn, in reverse order every other
 depend on the machine and on what else it does: compare ratios. CPU is the process's own clock, all threads and
 child processes. The system measured has one core to itself; origin, load generator and OTLP receiver share the
 other. Traced means: every request, two spans each, exported over OTLP/HTTP to a receiver that counted them; less
-than 99 % of them would have ended the run (OTEL_BSP_MAX_QUEUE_SIZE is 65536 for those that read it: with 2,048 the
-receiver's pauses lose spans).
+than 99 % of them would have ended the run (OTEL_BSP_MAX_QUEUE_SIZE is 65536 for the textbook proxy: with the SDK's
+2,048 the receiver's pauses lose spans; the others run with their defaults).
 """
 
 

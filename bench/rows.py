@@ -30,9 +30,9 @@ def _untraced(metric: str, base: str) -> Callable[[str], Callable[[Lookup], floa
 def _added(metric: str) -> Callable[[str], Callable[[Lookup], float]]:
     """Latency less the origin's own, against Envoy's with its tracer."""
     return lambda engine: (
-        lambda value: (
-            (value(metric, f"{engine}+otel") - value(metric, "direct"))
-            / (value(metric, TRACER) - value(metric, "direct"))
+        lambda value: _share(
+            value(metric, f"{engine}+otel") - value(metric, "direct"),
+            value(metric, TRACER) - value(metric, "direct"),
         )
     )
 

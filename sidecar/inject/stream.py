@@ -117,7 +117,7 @@ def _object(document: Manifest, settings: Settings, notes: list[str], *, undo: b
     act: Callable[[Manifest, Settings], tuple[bool, str]] = _undo if undo else _inject
     try:
         changed, note = act(pod, settings)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(name, f"no pod as Kubernetes knows it: {error!r}") from None
     except ConfigError as error:
         raise ConfigError(name, error.reason) from None

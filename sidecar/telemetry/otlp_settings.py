@@ -17,6 +17,11 @@ _BATCH_BYTES = 1 << 20
 _QUEUE_BYTES = 8 << 20
 
 
+MAX_QUEUE_SPANS = (
+    16_384  # the specification's 2,048 are a tenth of a second of what one sidecar can send; bytes are bounded too
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtlpSettings:
     """How spans are sent; times in seconds."""
@@ -30,7 +35,7 @@ class OtlpSettings:
     schedule_delay: float = 5.0
     batch_spans: int = 512
     batch_bytes: int = _BATCH_BYTES
-    max_queue_spans: int = 2048
+    max_queue_spans: int = MAX_QUEUE_SPANS
     max_queue_bytes: int = _QUEUE_BYTES
 
     @property
@@ -70,7 +75,7 @@ def otlp_settings(environ: Mapping[str, str], version: str) -> OtlpSettings:
 
 def batch_limits(environ: Mapping[str, str]) -> tuple[int, int]:
     """Spans of a batch and of the queue; a batch larger than the queue is as large as the queue."""
-    queue = integer(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 2048, minimum=1)
+    queue = integer(environ, "OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE_SPANS, minimum=1)
     return min(integer(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, minimum=1), queue), queue
 
 

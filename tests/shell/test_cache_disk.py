@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,39 @@ async def test_two_processes_take_turns_with_a_folder(tmp_path: Path) -> None:
         config = reverse(one.origin.address, rule={"filters": [{"type": "Cache", "cache": settings(tmp_path)}]})
         async with running_proxy(config) as two:
             assert (await ask(two.address, GET)).body == b"hello"
+
+
+async def test_what_memory_gives_up_before_it_is_written_is_served_from_disk(tmp_path: Path) -> None:
+    page = reply(b"x" * 15_000, FRESH)
+    async with cached(answers(page), maxBytes=65_536, maxEntryBytes=16_384, **settings(tmp_path)) as cache:
+        await opened(cache)
+        disk = cache.store.disk
+        assert disk is not None
+        gate = threading.Event()
+        disk._thread.submit(gate.wait)  # nothing is written until then
+        for at in range(12):
+            await cache.get(b"/%d" % at)
+        assert len(cache.entries) == 12
+        gate.set()
+        await written(cache, 12)
+        assert sum(entry.body is None for entry in cache.entries) >= 8
+        for at in range(12):
+            assert (await cache.get(b"/%d" % at)).body == b"x" * 15_000
+        assert len(cache.asked) == 12
+
+
+async def test_what_cannot_be_written_and_has_no_room_in_memory_is_forgotten(tmp_path: Path) -> None:
+    page = reply(b"x" * 15_000, FRESH)
+    async with cached(answers(page), maxBytes=65_536, maxEntryBytes=16_384, **settings(tmp_path / "x")) as cache:
+        await opened(cache)
+        disk = cache.store.disk
+        assert disk is not None
+        gate = threading.Event()
+        disk._thread.submit(gate.wait)
+        for at in range(12):
+            await cache.get(b"/%d" % at)
+        disk.path = tmp_path / "gone"
+        gate.set()
+        await eventually(lambda: disk._pending == 0, "it still writes")
+        assert all(entry.body is not None for entry in cache.entries)
+        assert len(cache.entries) < 6

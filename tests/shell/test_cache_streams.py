@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.support.caching import cached, reply, status_of
+from tests.support.caching import cached, in_turn, reply, status_of
 from tests.support.client import client
 from tests.support.origin import answers, close, reset
 from tests.support.proxy import eventually
@@ -124,3 +124,26 @@ async def test_variants_of_one_uri_are_limited() -> None:
             await one.ask(b"GET /a HTTP/1.1\r\nHost: shop.example\r\nX-A: %d\r\n\r\n" % at)
         assert len(cache.entries) == 64
         assert len(cache.store) == 64
+
+
+async def test_a_stream_behind_a_stale_answer_is_read_and_stored() -> None:
+    first = reply(b"old", b"Cache-Control: max-age=1, stale-while-revalidate=600")
+    gate = asyncio.Event()
+    async with cached(in_turn(first, (KNOWN + b"firs", gate, b"last"))) as cache:
+        await cache.get()
+        cache.pass_time(10)
+        assert (await cache.get()).body == b"old"
+        gate.set()
+        await eventually(lambda: cache.entries[0].body == b"firslast", "the new response was not stored")
+
+
+async def test_a_purge_while_a_response_comes_keeps_it_out() -> None:
+    gate = asyncio.Event()
+    async with cached(answers((KNOWN + b"firs", gate, b"last"))) as cache, client(cache.proxy.address) as one:
+        await one.send(GET)
+        await one.until(b"firs")
+        assert cache.store.purge("http://shop.example/a") == 0
+        gate.set()
+        await one.until(b"last")
+        await eventually(lambda: cache.store.filling == 0, "the fetch has not ended")
+        assert cache.entries == []

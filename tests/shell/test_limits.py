@@ -192,12 +192,14 @@ async def test_half_open_connections_are_closed_in_time_and_others_are_served() 
         running_proxy(reverse(origin.address, listener=config)) as proxy,
         AsyncExitStack() as open_,
     ):
+        listener = proxy.proxy.listeners[0]
+        most = 0
         for number in range(MANY):
             one = await open_.enter_async_context(client(proxy.address))
             if number % 2:
                 await one.send(PARTIAL)
-        listener = proxy.proxy.listeners[0]
-        assert listener.connections > MANY // 2
+            most = max(most, listener.connections)
+        assert most > 10
         await served(proxy.address)
         await eventually(lambda: not listener.connections, "half-open connections are left over", 10)
 

@@ -64,7 +64,7 @@ CLIENTS: dict[str, Ask] = {
     "node": real.ask_node,
     "go": real.ask_go,
 }
-ORIGINS = ("node", "go", "uvicorn")
+PAIRS = [("native", "node"), ("native", "go"), ("native", "uvicorn"), ("aiohttp", "node")]
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ def comparable(answer: Answer) -> Answer:
     return plain
 
 
-@pytest.mark.parametrize("server", ORIGINS)
+@pytest.mark.parametrize(("each_engine", "server"), PAIRS, indirect=["each_engine"])
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_client_and_server_understand_each_other_as_without_the_sidecar(client: str, server: str) -> None:
     ask = CLIENTS[client]

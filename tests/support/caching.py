@@ -56,6 +56,7 @@ class Cached:
         for entry in self.entries:
             entry.received -= seconds
             entry.expires -= seconds
+            entry.head = None
 
 
 @asynccontextmanager

@@ -62,3 +62,15 @@ def test_tables_and_picture_are_made_of_whatever_was_measured() -> None:
         in text
     )
     assert chart(samples, "a day").count("<rect") == 3  # the ground and two bars
+
+
+def test_a_round_in_which_noise_ate_a_difference_says_nothing() -> None:
+    row = next(row for row in ROWS if row.name.startswith("added p99"))
+    samples = Samples()
+    for number, (direct, ours) in enumerate([(100, 150), (100, 90)]):  # the second origin was slower than the proxy
+        samples.add(number, "direct", {"p99": direct})
+        samples.add(number, "native+otel", {"p99": ours})
+        samples.add(number, "envoy+otel", {"p99": 200})
+    found = samples.ratio(row.make("native"))
+    assert found is not None
+    assert found.low == found.high == 0.5

@@ -11,10 +11,10 @@ from sidecar.filters.cache.conditions import (
     validating,
 )
 from sidecar.filters.cache.directives import Said
-from sidecar.filters.cache.entry import Came, Entry, make
+from sidecar.filters.cache.entry import Came, Entry, make, raw_lines
 from sidecar.filters.cache.fields import collect
 from sidecar.filters.cache.ranges import content_range, span
-from sidecar.filters.cache.respond import respond
+from sidecar.filters.cache.respond import fresh, respond
 
 NOW = 784_111_777.0
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -178,6 +178,26 @@ def test_the_whole_response_has_its_age_and_lines_ready_to_be_sent() -> None:
     assert response.headers[-2:] == [(b"Age", b"7"), (b"Cache-Status", b"me; hit")]
     assert response.ready == (stored.lines, stored.raw)
     assert response.headers.get("Content-Length") == "10"
+
+
+def test_a_hit_has_all_its_bytes_ready_and_is_as_old_as_it_is() -> None:
+    stored = entry()
+    for now, age, name in (
+        (NOW + 7.2, b"7", b"me"),
+        (NOW + 7.9, b"7", b"me"),
+        (NOW + 8, b"8", b"me"),
+        (NOW + 8, b"8", b""),
+    ):
+        response = fresh(stored, BODY, now, name)
+        lines = [*stored.lines, (b"Age", age)]
+        if name:
+            ttl = 53 if now < NOW + 8 else 52
+            lines.append((b"Cache-Status", b"me; hit; ttl=%d" % ttl))
+        assert (response.status, response.body, response.declared) == (200, BODY, True)
+        assert response.headers == lines
+        assert response.ready == (lines, raw_lines(lines))
+    response.headers.add("X-Own", "1")
+    assert len(fresh(stored, BODY, NOW + 8, b"").headers) == len(lines)
 
 
 def test_no_cache_status_where_none_is_wanted() -> None:

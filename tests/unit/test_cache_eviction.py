@@ -96,7 +96,7 @@ def test_the_size_is_the_sum_of_what_is_there_and_never_more_than_the_room(
         assert policy.size == sum(sizes.values()) <= room
         assert len(policy) == len(sizes) <= 8
         assert all(each in policy for each in sizes)
-        assert len(policy._ghosts) <= max(len(policy._main), len(policy._small), 1)
+        assert len(policy._ghosts) <= 8
 
 
 def test_a_scan_costs_s3_fifo_less_than_lru() -> None:

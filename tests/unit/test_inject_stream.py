@@ -136,6 +136,12 @@ def test_what_cannot_be_meant_is_refused_by_name(text: str, complaint: str) -> N
     assert str(refused.value).startswith(complaint)
 
 
+def test_a_status_that_is_none_of_ours_is_refused_by_name() -> None:
+    pod = manifest("Pod") | {"metadata": {"name": "x", "annotations": {"sidecar-proxy.io/status": "injected"}}}
+    with pytest.raises(ConfigError, match=r"^Pod/x: no pod as Kubernetes knows it"):
+        rewrite(json.dumps(pod), Settings(), undo=True)
+
+
 def test_the_command_reads_files_and_values_and_notes_on_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

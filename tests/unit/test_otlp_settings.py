@@ -73,7 +73,7 @@ def test_times_are_milliseconds_and_sizes_spans() -> None:
     )
     assert (found.timeout, found.schedule_delay, found.max_queue_spans, found.batch_spans) == (1.5, 0.25, 100, 10)
     found = settings()
-    assert (found.timeout, found.schedule_delay, found.max_queue_spans, found.batch_spans) == (10, 5, 2048, 512)
+    assert (found.timeout, found.schedule_delay, found.max_queue_spans, found.batch_spans) == (10, 5, 16_384, 512)
     assert settings(TIMEOUT="1500", TRACES_TIMEOUT="20").timeout == 0.02
 
 

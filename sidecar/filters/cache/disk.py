@@ -197,7 +197,7 @@ class Disk:
         return body if len(body) == length == entry.size and zlib.crc32(body) == checksum else None
 
     def _write(self, entry: Entry, body: bytes) -> bool:
-        head = _encoder.encode(msgspec.structs.replace(entry, raw=b"", body=None, on_disk=False))
+        head = _encoder.encode(msgspec.structs.replace(entry, raw=b"", body=None, on_disk=False, head=None))
         start = _HEAD.pack(_MAGIC, len(head), zlib.crc32(head), len(body), zlib.crc32(body))
         file = self._file(entry.key)
         beside = file.with_suffix(".new")

@@ -60,6 +60,7 @@ class Entry(msgspec.Struct, kw_only=True, eq=False, gc=False):
     raw: bytes = b""  # the lines, ready to be sent
     body: bytes | None = None  # None: on disk only
     on_disk: bool = False
+    head: tuple[int, bytes, RawHeaders, bytes] | None = None  # made for hits of one second: see `respond.fresh`
 
     @property
     def key(self) -> Key:
@@ -69,7 +70,7 @@ class Entry(msgspec.Struct, kw_only=True, eq=False, gc=False):
     @property
     def weight(self) -> int:
         """Bytes that it takes in memory with its body."""
-        return self.size + 2 * len(self.raw) + OVERHEAD
+        return self.size + 3 * len(self.raw) + OVERHEAD
 
     @property
     def has_validator(self) -> bool:

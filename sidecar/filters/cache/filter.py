@@ -17,7 +17,7 @@ from sidecar.filters.cache.flight import Flight, Landing, Reader
 from sidecar.filters.cache.forward import Forwarding
 from sidecar.filters.cache.freshness import use
 from sidecar.filters.cache.invalidation import invalidated
-from sidecar.filters.cache.respond import respond, whole
+from sidecar.filters.cache.respond import fresh, respond
 from sidecar.filters.cache.status import Forwarded
 from sidecar.filters.cache.store import Store
 from sidecar.filters.cache.visit import OVERRIDES, READS, SAFE, Visit
@@ -49,10 +49,9 @@ class CacheFilter:
             if entry is not None and entry.body is not None and not entry.no_cache:
                 now = request.received_ns / 1e9
                 if now < entry.expires:
-                    member = status.hit(self._name, entry.expires - now) if self._name else b""
                     self._store.used(entry)
                     self._tell(request, "hit")
-                    return whole(entry, entry.body, now, member)
+                    return fresh(entry, entry.body, now, self._name)
         return await self._considered(request, forward, fields)
 
     async def _considered(self, request: Request, forward: Handler, fields: Fields) -> Response:

@@ -49,35 +49,40 @@ class Keeping:
         """Pass an answer on, storing it where that is allowed; `old` is what it may have replaced."""
         if response.tunnel is not None:
             return response
+        fields = collect(response.headers)
+        if visit.request.method == "GET" and said_of(fields, self._targets).forbids:  # most of what apps answer
+            return self._refused(visit, old, response, sent)
         received = wall(visit.request)
         lines = list(response.headers)
         came = Came(
-            visit.uri, visit.extras, visit.fields, requested, received, response.status, response.reason, lines,
-            collect(lines),
+            visit.uri, visit.extras, visit.fields, requested, received, response.status, response.reason, lines, fields
         )  # fmt: skip
         if visit.request.method == "HEAD":
             self._freshen(visit, came)
             return self._marked(response, sent)
+        body = response.body
         bodyless = response.status == _BODYLESS
-        known = None if bodyless else response.length
+        known = None if bodyless else len(body) if isinstance(body, bytes) else response.length
         entry = None
         if (response.delimited or bodyless) and (known is None or known <= self.room.entry):
             entry = self._entry(visit, came, length=known)
         if entry is None:
-            if old is not None and response.status in UNDERSTOOD:
-                self._store.remove(old)  # the origin has something else now
-            self._land(visit, sent.flight, None, refused=response.status < 500)
-            return self._marked(response, sent)
-        if not isinstance(response.body, bytes):
-            return self._stream(visit, response, response.body, came, entry, sent)
-        if response.length is None and not bodyless:  # it came in chunks, and whole
-            entry = self._entry(visit, came, length=len(response.body)) or entry
-        entry.body = response.body
-        fits = len(response.body) <= self.room.entry and not (sent.flight is not None and sent.flight.outdated)
-        if fits:
+            return self._refused(visit, old, response, sent)
+        if not isinstance(body, bytes):
+            return self._stream(visit, response, body, came, entry, sent)
+        entry.body = body
+        current = sent.flight is None or not sent.flight.outdated
+        if current:
             self._store.put(entry, self.room)
-        self._land(visit, sent.flight, entry if fits else None, refused=True)
-        return self._marked(response, sent, ttl=entry.expires - received, stored=fits)
+        self._land(visit, sent.flight, entry if current else None, refused=True)
+        return self._marked(response, sent, ttl=entry.expires - received, stored=current)
+
+    def _refused(self, visit: Visit, old: Entry | None, response: Response, sent: Sent) -> Response:
+        """Pass an answer on that is not stored."""
+        if old is not None and response.status in UNDERSTOOD:
+            self._store.remove(old)  # the origin has something else now
+        self._land(visit, sent.flight, None, refused=response.status < 500)
+        return self._marked(response, sent)
 
     def renew(
         self,
@@ -163,8 +168,6 @@ class Keeping:
         if visit.asked.no_store:
             return None
         said = said_of(came.fields, self._targets)
-        if said.forbids:
-            return None
         life = lifetime(said, came.fields, came.status, came.received, self._heuristic)
         fields = {name: value for name, value in came.fields.items() if name not in hidden} if hidden else came.fields
         authorized = visit.request.authenticated or b"authorization" in visit.fields

@@ -1,10 +1,11 @@
 """Responses made from stored ones: the whole, 304, a range, the head (RFC 9111 §4, §4.3.2; RFC 9110 §14). Pure."""
 
 from sidecar.filters.cache.conditions import not_modified, range_applies
-from sidecar.filters.cache.entry import Entry, head_of_304
+from sidecar.filters.cache.entry import Entry, head_of_304, raw_lines
 from sidecar.filters.cache.fields import Fields
 from sidecar.filters.cache.freshness import current_age
 from sidecar.filters.cache.ranges import content_range, span
+from sidecar.filters.cache.status import hit
 from sidecar.model import RawHeaders, Response
 
 
@@ -17,14 +18,24 @@ def respond(entry: Entry, body: bytes, method: str, asked: Fields, now: float, m
             found = span(asked[b"range"], len(body))
             if found != "whole":
                 return _finished(_partial(entry, body, found), entry, now, member)
-    return whole(entry, body, now, member)
-
-
-def whole(entry: Entry, body: bytes, now: float, member: bytes) -> Response:
-    """The stored response; its lines are ready to be sent."""
     response = Response(entry.status, entry.lines, body, reason=entry.reason)
     response.ready = (entry.lines, entry.raw)
     return _finished(response, entry, now, member)
+
+
+def fresh(entry: Entry, body: bytes, now: float, name: bytes) -> Response:
+    """A hit; its head is made once a second, with all its bytes. `name`: of the cache, empty for no Cache-Status."""
+    second = int(now)
+    head = entry.head
+    if head is None or head[0] != second or head[1] != name:
+        lines = [*entry.lines, (b"Age", b"%d" % current_age(entry, now))]
+        if name:
+            lines.append((b"Cache-Status", hit(name, entry.expires - now)))
+        head = entry.head = (second, name, lines, raw_lines(lines))
+    response = Response(entry.status, head[2], body, reason=entry.reason)
+    response.ready = head[2:]
+    response.declared = True
+    return response
 
 
 _CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})

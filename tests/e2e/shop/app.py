@@ -6,7 +6,7 @@ load URL            requests without end through HTTP_PROXY: GET and POST in tur
 take                what the load of this pod has seen since the last time, as JSON; then it counts from nothing
 get URL             one request through HTTP_PROXY; prints the answer
 websocket HOST S    upgrades a connection to HOST through the proxy and has messages echoed for S seconds
-farewell ADDRESS    asks ADDRESS on one connection until an answer says `Connection: close`; prints how many answers came
+farewell ADDRESS    asks ADDRESS on one connection until an answer says `Connection: close`; counts the others
 """
 
 import base64
