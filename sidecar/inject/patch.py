@@ -102,9 +102,23 @@ def taken_over(named: Sequence[Named]) -> list[tuple[str, int]]:
     return list({each.name: each.number for each in reversed(named)}.items())[::-1][:MAX_TAKEN]
 
 
+def sleeping(pod: Manifest, settings: Settings, named: Sequence[Named]) -> list[int]:
+    """The containers that wait before they stop: served through the sidecar, without a hook and with the time for one."""
+    spec, seconds = pod["spec"], settings.inbound.pre_stop_sleep
+    if not 0 < seconds < spec.get("terminationGracePeriodSeconds", 30):
+        return []
+    served = sorted({each.container for each in named})
+    return [at for at in served if not (spec["containers"][at].get("lifecycle") or {}).get("preStop")]
+
+
 def spec_hash(settings: Settings) -> str:
     """Twelve digits that change when what is injected does, whatever the pod."""
-    parts = [container.container(settings, []), container.app_environment(settings), configuration(settings)]
+    parts = [
+        container.container(settings, []),
+        container.app_environment(settings),
+        configuration(settings),
+        _sleep(settings),
+    ]
     return hashlib.sha256(canonical(parts).encode()).hexdigest()[:12]
 
 
@@ -133,8 +147,13 @@ def _inject(pod: Manifest, settings: Settings) -> Iterator[PatchOp]:
         yield from _numbers(
             f"/spec/containers/{at}", each, {port.name: port.number for port in named if port.container == at}
         )
+    asleep = sleeping(pod, settings, named)
+    for at in asleep:
+        if not spec["containers"][at].get("lifecycle"):
+            yield PatchOp("add", f"/spec/containers/{at}/lifecycle", {})
+        yield PatchOp("add", f"/spec/containers/{at}/lifecycle/preStop", _sleep(settings))
     yield PatchOp("add", "/spec/initContainers/0", _container(settings, chosen, taken))
-    yield from _annotate(pod, _notes(pod, settings, named))
+    yield from _annotate(pod, _notes(pod, settings, named, asleep))
 
 
 def _container(settings: Settings, chosen: annotations.Chosen, taken: Sequence[tuple[str, int]]) -> Manifest:
@@ -171,10 +190,19 @@ def _numbers(path: str, target: Manifest, numbers: dict[str, int]) -> Iterator[P
                 yield PatchOp("replace", f"{path}/{name}/{action}/port", numbers[port])
 
 
-def _notes(pod: Manifest, settings: Settings, named: Sequence[Named]) -> dict[str, str]:
+def _sleep(settings: Settings) -> Manifest:
+    return {"sleep": {"seconds": settings.inbound.pre_stop_sleep}}
+
+
+def _notes(pod: Manifest, settings: Settings, named: Sequence[Named], asleep: Sequence[int]) -> dict[str, str]:
     containers = pod["spec"]["containers"]
     ports = [f"{containers[each.container]['name']}:{each.number}={each.name}" for each in named]
-    status = {"version": __version__, "hash": spec_hash(settings), "ports": ports}
+    status = {
+        "version": __version__,
+        "hash": spec_hash(settings),
+        "ports": ports,
+        "preStop": [containers[at]["name"] for at in asleep],
+    }
     notes = {annotations.STATUS: json.dumps(status, separators=(",", ":"))}
     wrong = annotations.problems(_metadata(pod, "annotations"))
     if wrong:

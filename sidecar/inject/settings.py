@@ -49,6 +49,9 @@ class Inbound(_Values, frozen=True, kw_only=True):
     port_name: str = "http"  # of the chart's templates: the name, and where the app listens
     app_port: int = 8080
     port_names: tuple[str, ...] = ("http", "http-*", "web")  # of injected pods: the names of container ports
+    pre_stop_sleep: int = (
+        3  # of injected pods: seconds that apps without a preStop hook serve on while clients turn away
+    )
     routes: tuple[Manifest, ...] = ()
 
 

@@ -32,6 +32,9 @@ def uninject(pod: Manifest, settings: Settings) -> bool:
     ours = container.app_environment(chosen)
     for each in (*spec["containers"], *spec.get("initContainers", ())):
         _without(each, "env", lambda variable: variable in ours)
+        if each["name"] in status.get("preStop", ()):
+            (each.get("lifecycle") or {}).pop("preStop", None)
+            _drop_empty(each, "lifecycle")
         for port in each.get("ports", ()):
             name = _name(status.get("ports", ()), f"{each['name']}:{port['containerPort']}=")
             if name and "name" not in port:

@@ -129,7 +129,7 @@ class _Client:
     def closes(self, _response: Response) -> bool:
         """After what the client asked for, and after a body that was announced and may never come."""
         incoming = self._incoming
-        if not incoming.keep_alive:
+        if not incoming.keep_alive or incoming.method == "CONNECT":
             return True
         return not incoming.content.is_eof() and incoming.headers.get("Expect") is not None
 

@@ -162,6 +162,10 @@ async def test_a_folder_that_another_process_has_is_left_alone(tmp_path: Path, m
         await cache.get()
         assert status_of(await cache.get()).startswith("sidecar; hit")
         assert not cache.entries[0].on_disk
+        await cache.get(b"/b", method=b"POST")
+        disk = cache.store.disk
+        assert disk is not None
+        assert disk._gone == []
     os.close(held)
     assert len(files(tmp_path)) == 1
 

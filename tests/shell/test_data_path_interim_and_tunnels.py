@@ -357,13 +357,14 @@ async def test_bytes_sent_right_behind_connect_reach_the_upstream() -> None:
         assert origin.received == GET
 
 
-async def test_connect_to_nobody_is_a_502_and_the_connection_lives_on() -> None:
+async def test_connect_to_nobody_is_a_502_and_ends_the_connection_lest_tunnelled_bytes_be_read_as_a_request() -> None:
     async with running_proxy(forward()) as proxy, client(proxy.address) as one:
         target = unused_address().encode()
-        for _ in range(2):
-            answer = await one.ask(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
-            assert answer.status == 502
-            assert b"connection_refused" in answer.values(b"proxy-status")[0]
+        answer = await one.ask(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
+        assert answer.status == 502
+        assert b"connection_refused" in answer.values(b"proxy-status")[0]
+        assert answer.value(b"connection") == b"close"
+        assert await one.end() == b""
 
 
 @pytest.mark.parametrize("target", [b"nowhere", b"/path", b"host:0", b"host:99999", b"a@b:80"])

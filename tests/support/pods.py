@@ -157,6 +157,10 @@ TABLE: dict[str, Case] = {
         ),
         "15006:8080",
     ),
+    "a hook before its end": Case(pod({**HTTP, "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}), "15006:8080"),
+    "a hook after its start": Case(pod({**HTTP, "lifecycle": {"postStart": {"sleep": {"seconds": 1}}}}), "15006:8080"),
+    "little time to end": Case(pod(HTTP, terminationGracePeriodSeconds=3), "15006:8080"),
+    "a little more": Case(pod(HTTP, terminationGracePeriodSeconds=4), "15006:8080"),
     "told not to": Case(pod(HTTP, labels={"sidecar-proxy.io/inject": "disabled"}), None),
     "a sidecar already": Case(pod(HTTP, initContainers=[container("sidecar", restartPolicy="Always")]), None),
     "host network": Case(

@@ -113,6 +113,7 @@ def test_the_status_names_version_hash_and_the_names_taken() -> None:
         "version": __version__,
         "hash": spec_hash(Settings()),
         "ports": ["app:8080=http", "other:9090=http", "other:9091=web"],
+        "preStop": ["app", "other"],
     }
     assert WARNING not in notes
 
@@ -166,3 +167,26 @@ def test_the_hash_changes_with_the_settings_and_with_nothing_else() -> None:
     assert spec_hash(Settings()) == spec_hash(Settings())
     others = [Settings(otel={"OTEL_A": "1"}), Settings(no_proxy=("a",)), Settings(config=Configuration(extra={"a": 1}))]
     assert len({spec_hash(each) for each in (Settings(), *others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("a named port", 3),
+        ("plain", None),
+        ("a hook before its end", 1),
+        ("a hook after its start", 3),
+        ("little time to end", None),
+        ("a little more", 3),
+    ],
+)
+def test_an_app_behind_the_sidecar_serves_on_for_a_while_unless_it_says_how_it_ends(
+    name: str, seconds: int | None
+) -> None:
+    hooks = injected(name)["spec"]["containers"][0].get("lifecycle", {})
+    assert hooks.get("preStop") == (None if seconds is None else {"sleep": {"seconds": seconds}})
+
+
+def test_no_app_waits_where_the_settings_say_so() -> None:
+    pod = injected("a named port", Settings(inbound=Inbound(pre_stop_sleep=0)))
+    assert "lifecycle" not in pod["spec"]["containers"][0]

@@ -39,6 +39,7 @@ class Disk:
     def __init__(self, path: str, space: str) -> None:
         self.path = Path(path)
         self.ready = False  # the folder is ours and was looked through
+        self._opening = True
         self._space = hashlib.sha256(space.encode()).hexdigest()[:16]
         self._policy: S3Fifo[Key] = S3Fifo()
         self._entries: dict[Key, Entry] = {}
@@ -56,6 +57,13 @@ class Disk:
 
     async def open(self) -> list[Entry]:
         """Lock the folder and look through it; what is there and sound, the oldest first. Nothing where it is taken."""
+        try:
+            return await self._opened()
+        finally:
+            self._opening = False
+            self._gone.clear()
+
+    async def _opened(self) -> list[Entry]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LOCK_WAIT
         try:
@@ -75,7 +83,6 @@ class Disk:
                 self._run(self._erase, self._file(entry.key))
             else:
                 kept.append(entry)
-        self._gone.clear()
         return kept
 
     def keep(self, entry: Entry, room: int, *, dropped: Callable[[Entry], None]) -> None:
@@ -126,7 +133,7 @@ class Disk:
 
     def forgotten(self, wanted: Callable[[Uri], bool]) -> None:
         """What is not looked through yet is to be forgotten as well."""
-        if not self.ready:
+        if self._opening:
             self._gone.append(wanted)
 
     async def read(self, entry: Entry) -> bytes | None:

@@ -104,10 +104,8 @@ class Connection(asyncio.Protocol):
     def closes(self, response: Response) -> bool:
         """After what the client asked for, after a body that may never come or is too long to wait for."""
         head, body = cast("Head", self._head), self._body
-        if head.close or response.status == 101:
-            return True
-        if head.method == "CONNECT" and self._buffer:
-            return True  # what was meant for a tunnel is no request
+        if head.close or response.status == 101 or head.method == "CONNECT":
+            return True  # what was meant for a tunnel that was refused is no request, whenever it comes
         if body is None:
             return False
         return body.error is not None or head.expects or body.left is None or body.left > MAX_DRAINED

@@ -28,7 +28,7 @@ compares the pods that come of both. What is the same for all pods comes from th
 
 {{/* Twelve digits that change when what is injected does, whatever the pod. */}}
 {{- define "sidecar.hash" -}}
-{{- $parts := list (include "sidecar.bareContainer" . | fromJson) (include "sidecar.env" . | fromYamlArray) (include "sidecar.config" . | fromYaml) -}}
+{{- $parts := list (include "sidecar.bareContainer" . | fromJson) (include "sidecar.env" . | fromYamlArray) (include "sidecar.config" . | fromYaml) (dict "sleep" (dict "seconds" .Values.inbound.preStopSleep)) -}}
 {{- toJson $parts | sha256sum | trunc 12 -}}
 {{- end }}
 
@@ -72,6 +72,11 @@ compares the pods that come of both. What is the same for all pods comes from th
   expression: "variables.first.size() > 8 ? variables.first.slice(0, 8) : variables.first"
 - name: named
   expression: variables.matching.filter(x, variables.taken.exists(y, y.name == x.name))
+# The containers that wait before they stop: served through the sidecar, without a hook and with the time for one.
+- name: sleeping
+  expression: >-
+    object.spec.containers.transformList(i, c, {{ .Values.inbound.preStopSleep }} > 0 && {{ .Values.inbound.preStopSleep }} < object.spec.?terminationGracePeriodSeconds.orValue(30) &&
+      variables.named.exists(x, x.c == string(i)) && !(has(c.lifecycle) && has(c.lifecycle.preStop)), {'c': string(i), 'name': string(c.name)})
 - name: system
   expression: >-
     object.spec.?os.?name.orValue(object.spec.?nodeSelector[?'kubernetes.io/os'].orValue(''))
@@ -89,7 +94,7 @@ compares the pods that come of both. What is the same for all pods comes from th
   expression: >-
     variables.obstacle != '' ? {{ printf "{\"version\":\"%s\",\"skipped\":\"" .Chart.AppVersion | toJson }} + variables.obstacle + '"}' :
     {{ printf "{\"version\":\"%s\",\"hash\":\"%s\",\"ports\":[" .Chart.AppVersion (include "sidecar.hash" .) | toJson }} +
-    variables.named.map(x, '"' + x.container + ':' + x.port + '=' + x.name + '"').join(',') + ']}'
+    variables.named.map(x, '"' + x.container + ':' + x.port + '=' + x.name + '"').join(',') + '],"preStop":[' + variables.sleeping.map(x, '"' + x.name + '"').join(',') + ']}'
 {{- end }}
 
 {{/* What each annotation looks like (RE2). */}}
@@ -141,6 +146,8 @@ object.spec.containers.transformList(i, c, {{ if contains "." $handler }}has(c.l
       JSONPatch{op: 'replace', path: '/spec/containers/' + string(i) + '/{{ $path | replace "." "/" }}/port', value: int(x.port)}) : []).flatten() +
 {{- end }}
 {{- end }}
+variables.sleeping.filter(x, !has(object.spec.containers[int(x.c)].lifecycle)).map(x, JSONPatch{op: 'add', path: '/spec/containers/' + x.c + '/lifecycle', value: {}}) +
+variables.sleeping.map(x, JSONPatch{op: 'add', path: '/spec/containers/' + x.c + '/lifecycle/preStop', value: {'sleep': dyn({'seconds': dyn({{ .Values.inbound.preStopSleep }})})}}) +
 [
   JSONPatch{op: 'add', path: '/spec/initContainers/0', value: {{ include "sidecar.cel" $container }}},
   JSONPatch{op: 'add', path: '/spec/initContainers/0/env/{{ add1 $inboundAt }}', value: {{ include "sidecar.cel" $config }}},
