@@ -103,7 +103,7 @@ def taken_over(named: Sequence[Named]) -> list[tuple[str, int]]:
 
 
 def sleeping(pod: Manifest, settings: Settings, named: Sequence[Named]) -> list[int]:
-    """The containers that wait before they stop: served through the sidecar, without a hook and with the time for one."""
+    """The containers that wait before they stop: those behind the sidecar without a hook, if there is time for one."""
     spec, seconds = pod["spec"], settings.inbound.pre_stop_sleep
     if not 0 < seconds < spec.get("terminationGracePeriodSeconds", 30):
         return []

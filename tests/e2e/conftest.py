@@ -36,6 +36,7 @@ def installed() -> Iterator[None]:
 def shop(installed: None) -> Iterator[None]:  # noqa: ARG001 - an order, not a value
     """Services web → orders, prices that is slow, stock that is flaky, a collector, and a client that never rests."""
     e2e.apply(e2e.namespace(e2e.SHOP, **RESTRICTED, **{"sidecar-proxy.io/inject": "enabled"}))
+    e2e.until(e2e.policy_acts, "the policy acts")
     collector = e2e.service("collector")
     collector["spec"]["ports"] = [{"name": "otlp", "port": 4318, "targetPort": 8080}]
     services = ("web", "orders", "prices", "stock")

@@ -91,6 +91,15 @@ def install(*values: str) -> None:
     )
 
 
+def policy_acts() -> bool:
+    """Whether a new pod of the shop would get a sidecar: the API server takes up a new policy within two seconds or so."""
+    pod = {"apiVersion": "v1", "kind": "Pod", **template("probe", "serve")}
+    pod["metadata"]["name"] = "probe"
+    return "sidecar-proxy.io/status" in kubectl(
+        "-n", SHOP, "create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod)
+    )
+
+
 def namespace(name: str, **labels: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
@@ -107,7 +116,6 @@ def template(name: str, *arguments: str, env: dict[str, str] | None = None, **sp
         container |= {
             "ports": [{"name": "http", "containerPort": 8080}],
             "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, **_PATIENT},
-            "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
         }
     return {
         "metadata": {"labels": {"app.kubernetes.io/name": name}},
