@@ -16,7 +16,7 @@ demo: $(VENV)/.run  ## the main job in front of your eyes: three upstreams, one 
 
 test: $(VENV)/.test  ## every test this machine can run, with coverage; names what it left out
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m "not soak and not apiserver and not jaeger and not e2e"
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile -q -m "not soak and not apiserver and not jaeger and not e2e"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=100 --include="$(PURE)"
 	@$(BIN)/coverage report --fail-under=90

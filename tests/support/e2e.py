@@ -92,7 +92,7 @@ def install(*values: str) -> None:
 
 
 def policy_acts() -> bool:
-    """Whether a new pod of the shop would get a sidecar: the API server takes up a new policy within two seconds or so."""
+    """Whether a new pod of the shop would get a sidecar: the API server takes up a new policy within two seconds."""
     pod = {"apiVersion": "v1", "kind": "Pod", **template("probe", "serve")}
     pod["metadata"]["name"] = "probe"
     return "sidecar-proxy.io/status" in kubectl(
