@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PURE = $(shell $(BIN)/python tests/pure_modules.py)
 
-.PHONY: help demo test soak fuzz bench bench-profile check format test-uvloop test-apiserver test-jaeger kind requirements schema clean
+.PHONY: help demo test soak fuzz bench bench-profile check format test-uvloop test-apiserver test-jaeger e2e kind requirements schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ test-apiserver: $(VENV)/.test  ## tests against a real kube-apiserver (KUBEBUILD
 
 test-jaeger: $(VENV)/.test  ## a trace read back from a real Jaeger (JAEGER: the command that runs it)
 	@$(BIN)/pytest -m "jaeger" -s tests
+
+e2e: $(VENV)/.test  ## a pod's life on a real cluster that may be changed (KUBECONFIG, kubectl, helm; E2E_IMAGE, E2E_DISTURB)
+	@SIDECAR_E2E=1 $(BIN)/pytest -m e2e -s tests/e2e
 
 bench: $(BENCH)/.ready  ## side by side with nginx, Envoy, Caddy and aiohttp: tables and a picture (QUICK=1: under three minutes)
 	@$(BENCH)/bin/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
