@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.credentials import ISSUER, KEY_FILE, bearer
 from bench.load import quantile, request
 from bench.machine import Failed
 from bench.measure import RATE, Lengths, Metrics, running
@@ -18,6 +19,7 @@ from bench.origin import Around
 from bench.systems import KUBERNETES, PEERS, SYSTEMS, System
 
 SCALES = (1, 10, 100, 1_000)  # endpoints, and as many routes
+_JWT = {"issuer": ISSUER, "audiences": ["bench"], "secretFile": str(KEY_FILE)}
 _SHOP = {"set": [{"name": "x-team", "value": "shop"}]}
 
 
@@ -41,6 +43,7 @@ FILTERS = {  # a new filter is a new row here
         ({"type": "CORS", "cors": {"allowOrigins": ["https://shop.example"]}},), "Origin: https://shop.example"
     ),
     "Compress, a body too small": Chain(({"type": "Compress", "compress": {}},), "Accept-Encoding: gzip"),
+    "Auth, a token seen before": Chain(({"type": "Auth", "auth": {"jwt": _JWT}},), bearer()),
     "Cache, a hit": Chain(({"type": "Cache", "cache": {}},)),
 }
 POLICIES = {  # column: system, its policy

@@ -17,7 +17,7 @@ HOST = b"Host: shop.example\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 BLOCK = bytes(range(256)) * 256  # 64 KiB
 MIB = 1 << 20
-HELD = 8 * MIB  # what sockets on both sides of the proxy may hold besides it (4 MiB is Linux's limit of a send buffer)
+HELD = 16 * MIB  # what sockets on both sides of the proxy may hold besides it: Linux tunes their buffers
 
 
 async def at_rest(value: Callable[[], int]) -> int:
