@@ -14,7 +14,6 @@
     ├── NotStored 504 -             the client wants a stored response only
     ├── RequestTimeout 504 UT       the route's `request` timeout ran out
     ├── TooManyConnections 503 UO   the listener holds as many as it may
-    ├── Draining 503 -              the sidecar is going away
     └── UpstreamError 502 UF        something upstream of us failed
         ├── NoHealthyEndpoint 503 UH
         ├── UpstreamOverflow 503 UO
@@ -178,15 +177,6 @@ class TooManyConnections(ProxyError):
     flag = "UO"
     proxy_error = "connection_limit_reached"
     error_type = "too_many_connections"
-    close = True
-
-
-class Draining(ProxyError):
-    """The sidecar is going away and takes no new work."""
-
-    status = 503
-    proxy_error = "connection_terminated"
-    error_type = "draining"
     close = True
 
 
