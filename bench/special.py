@@ -81,7 +81,7 @@ def filters(system: System, around: Around, lengths: Lengths) -> Metrics:
     metrics = {}
     for name, chain in FILTERS.items():
         requests = [request(extra=chain.field)]
-        with running(system, around, filters=chain.filters) as served:
+        with running(system, around, filters=chain.filters, probe=requests[0]) as served:
             served.closed(requests, lengths.warm)
             _, metrics[f"filter_{name}"] = served.closed(requests, lengths.special)
     return metrics
