@@ -4,6 +4,7 @@ Filters know nothing of each other; anything they share with the process comes t
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from sidecar.config.model import BackendRef
 from sidecar.filters.python_code import Modules
 from sidecar.model import Request
+
+_log = logging.getLogger("sidecar.filters")
 
 
 class Closeable(Protocol):
@@ -54,8 +57,8 @@ class Keeper:
         return sum(store.purge(url) for store in stores) if stores else None
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        """Run something beside the requests until it ends or the process does; its errors must be its own."""
-        task = self._tasks.create_task(work, name=name)
+        """Run something beside the requests until it ends or the process does; what it raises is logged."""
+        task = self._tasks.create_task(_contained(work, name), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -76,6 +79,14 @@ class Keeper:
             with suppress(Exception):
                 await kept.aclose()
         self._kept.clear()
+
+
+async def _contained(work: Coroutine[Any, Any, None], name: str) -> None:
+    """A filter's failure must not end the process whose TaskGroup it runs in."""
+    try:
+        await work
+    except Exception:  # noqa: BLE001 - logged
+        _log.exception("unexpected failure: %s", name)
 
 
 def _uncounted(_kind: str, _outcome: str) -> None:

@@ -144,6 +144,8 @@ class Assembler:
                 await response.aclose()
         except ProxyError as error:
             _log.debug("mirrored request failed: %s", error)
+        except Exception:  # noqa: BLE001 - logged; a copy must not end the process whose TaskGroup it runs in
+            _log.exception("unexpected failure while mirroring a request")
 
 
 def _line(spec: config.FilterSpec, made: Filter) -> Callable[[], str]:

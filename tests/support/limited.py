@@ -1,12 +1,11 @@
 """A real `sidecar` process that may open few files, on a chosen event loop."""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.process import ROOT, WITHIN, Process
+from tests.support.process import ROOT, Process, clean_environ, ready
 
 _START = """
 import resource, runpy, sys
@@ -22,16 +21,8 @@ runpy.run_module("sidecar", run_name="__main__")
 async def limited(files: int, loop: str, *words: str) -> AsyncIterator[Process]:
     """`sidecar WORDS` with `files` descriptors on `asyncio` or `uvloop`, until the block ends."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _START, str(files), loop, *words,
-        cwd=ROOT, env={name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "KUBE"))},
+        sys.executable, "-c", _START, str(files), loop, *words, cwd=ROOT, env=clean_environ(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    try:
-        running = Process(process, "")
-        running.ready = await running.line("ready: listening on ")
+    async with ready(process) as running:
         yield running
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(WITHIN):
-            await process.wait()

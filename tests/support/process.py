@@ -56,16 +56,20 @@ class Process:
         raise AssertionError(f"the process ended without saying {part!r}")
 
 
+def clean_environ() -> dict[str, str]:
+    """The environment without what would configure telemetry or a cluster."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "KUBE"))}
+
+
 async def start(*words: str, environ: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
     """`python -m sidecar WORDS`, with both outputs piped."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "KUBE"))}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "sidecar",
         *words,
         cwd=ROOT,
-        env={**clean, **(environ or {})},
+        env={**clean_environ(), **(environ or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -83,8 +87,13 @@ async def run(*words: str, environ: Mapping[str, str] | None = None) -> tuple[in
 @asynccontextmanager
 async def sidecar(*words: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
     """Until the block ends, a sidecar that is ready."""
-    process = await start(*words, environ=environ)
-    assert process.stderr is not None
+    async with ready(await start(*words, environ=environ)) as running:
+        yield running
+
+
+@asynccontextmanager
+async def ready(process: asyncio.subprocess.Process) -> AsyncIterator[Process]:
+    """Wait until the process takes requests, and end it with the block."""
     try:
         running = Process(process, "")
         running.ready = await running.line("ready: listening on ")
